@@ -1,0 +1,1 @@
+"""The command line, verification, synthesis and the reports people read."""

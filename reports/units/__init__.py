@@ -1,0 +1,1 @@
+"""One file per unit: the specs it contributes to verification and synthesis."""

@@ -1,0 +1,1 @@
+"""Fast, integer-only execution of programs, with cycle models. Never imports torch."""
