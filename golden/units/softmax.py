@@ -1,0 +1,61 @@
+"""Shift-based softmax to log2 codes: max, 2^-d by segments and a shift, sum, log2 by leading one and segments,
+subtract logarithms, round (HALF_UP), saturate. No division, no multiplier.
+
+The log-domain form of RepQ-ViT's log√2 (arXiv 2212.08254) and FQ-ViT's log2 (arXiv 2111.13824) softmax codes.
+"""
+
+import torch
+from torch import Tensor
+
+from golden.formats import Integer
+from golden.integers import check_range, leading_one, round_shift, saturate
+
+MANTISSA_BITS = 12
+"""Bits of the sum that are looked at after its leading one."""
+
+
+def golden(
+    x: Tensor,
+    *,
+    score_bits: int,
+    score_frac_bits: int,
+    code_bits: int,
+    steps_per_octave: int,
+    max_length: int,
+    log2_scale: int,
+    exp_bits: int,
+    log_frac_bits: int,
+    exp_base: list[int],
+    exp_slope: list[int],
+    log_base: list[int],
+    log_slope: list[int],
+) -> Tensor:
+    """Codes int64[.., n] of rows of scores int64[.., n] in octaves; code k stands for scale * base^-k, the top for 0."""
+    if x.shape[-1] > max_length:
+        raise ValueError(f"a row has {x.shape[-1]} scores, more than max_length {max_length}")
+    check_range(x, Integer(bits=score_bits, signed=True), "softmax score")
+    distance = x.amax(-1, keepdim=True) - x
+
+    fraction = distance & ((1 << score_frac_bits) - 1)
+    mantissa = _segments(fraction, score_frac_bits, exp_base, [-slope for slope in exp_slope], 0)
+    octaves = distance >> score_frac_bits
+    total = (mantissa >> octaves.clamp(max=62)).sum(-1, keepdim=True)
+
+    top = leading_one(total)
+    after = ((total << MANTISSA_BITS) >> top) & ((1 << MANTISSA_BITS) - 1)
+    low_bits = MANTISSA_BITS - (len(log_base).bit_length() - 1)
+    log2_sum = ((top - exp_bits) << log_frac_bits) + _segments(after, MANTISSA_BITS, log_base, log_slope, low_bits)
+
+    minus_log2 = (distance << (log_frac_bits - score_frac_bits)) + log2_sum + log2_scale
+    codes = round_shift(minus_log2, log_frac_bits - (steps_per_octave - 1))
+    return saturate(codes, Integer(bits=code_bits, signed=False))
+
+
+def _segments(x: Tensor, bits: int, base: list[int], slope: list[int], shift: int) -> Tensor:
+    """Piecewise linear function of `bits`-bit x: base + ((slope * low) >> shift), the top bits choose the segment."""
+    low_bits = bits - (len(base).bit_length() - 1)
+    segment = x >> low_bits
+    low = x & ((1 << low_bits) - 1)
+    bases = torch.tensor(base, dtype=torch.int64)[segment]
+    slopes = torch.tensor(slope, dtype=torch.int64)[segment]
+    return bases + ((slopes * low) >> shift)
