@@ -1,0 +1,236 @@
+"""The rows of a result: one frozen model per table, validated when made. An unknown is None and never 0."""
+
+import re
+from collections.abc import Hashable, Iterable
+from statistics import NormalDist
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FLOAT = "float"
+"""Level and run label of the unquantised model: one baseline for all runs."""
+
+Level = Literal["float", "fakequant", "fakequant_hardware", "integer"]
+Label = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0)]
+Megahertz = Annotated[float, Field(gt=0)]
+
+
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """95 % Wilson score interval of `correct` out of `n`, in percent.
+
+    >>> [round(end, 2) for end in wilson(50, 100)], wilson(0, 10)[0], wilson(10, 10)[1]
+    ([40.38, 59.62], 0.0, 100.0)
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
+    if not 0 <= correct <= n:
+        raise ValueError(f"correct must be in [0, {n}], not {correct}")
+    z = NormalDist().inv_cdf(0.975)
+    p = correct / n
+    centre = p + z * z / (2 * n)
+    half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    # At the ends the exact bound is 0 or 1; only rounding would put it elsewhere.
+    low = 0.0 if correct == 0 else (centre - half) / (1 + z * z / n)
+    high = 1.0 if correct == n else (centre + half) / (1 + z * z / n)
+    return 100 * low, 100 * high
+
+
+class Row(BaseModel):
+    """What every row is: frozen, no unknown keys, no silent conversions, no NaN and no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Accuracy(Row):
+    """Top-1 of one run at one level."""
+
+    run: Label
+    """`W4/A4`; `float` for the float baseline."""
+    level: Level
+    top1: Percent
+    n: Positive
+    """Images."""
+    low: Percent
+    """Lower end of the 95 % Wilson interval, in percent."""
+    high: Percent
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.low <= self.top1 <= self.high:
+            raise ValueError(f"top1 must lie in [low, high], not {self.low} <= {self.top1} <= {self.high}")
+        if (self.level == FLOAT) != (self.run == FLOAT):
+            raise ValueError(
+                f"run {FLOAT!r} and level {FLOAT!r} go together, not run {self.run!r}, level {self.level!r}"
+            )
+        return self
+
+    @classmethod
+    def of(cls, *, run: str, level: Level, correct: int, n: int) -> "Accuracy":
+        """Row of `correct` right predictions among `n` images."""
+        low, high = wilson(correct, n)
+        return cls(run=run, level=level, top1=100 * correct / n, n=n, low=low, high=high)
+
+
+class Agreement(Row):
+    """How often two levels predict the same class."""
+
+    run: Label
+    pair: Annotated[str, Field(pattern=r"^[a-z_]+/[a-z_]+$")]
+    """`integer/fakequant`."""
+    percent: Percent
+    n: Positive
+    """Images."""
+
+
+class SiteFidelity(Row):
+    """How close one layer's output is to the float model, and the integer codes to the fake-quant ones."""
+
+    run: Label
+    layer: Count
+    """Position in the model, which orders the rows."""
+    site: Label
+    """`blocks.0.attn.softmax`."""
+    sqnr_fakequant_db: float | None = None
+    """Signal to quantisation noise against float, in dB."""
+    sqnr_integer_db: float | None = None
+    code_mismatch_fraction: Fraction | None = None
+    """Integer against fake-quant output codes, from identical input codes."""
+    code_mismatch_max: Count | None = None
+    """Largest absolute difference of two such codes."""
+
+
+class LayerCycles(Row):
+    """Cycles of one layer for one image."""
+
+    run: Label
+    layer: Label
+    """`blocks.0.attn.qkv`; rows are in the order of execution."""
+    unit: Label
+    """Registry name of the unit."""
+    cycles: Count
+    utilisation: Fraction | None = None
+    """Share of the unit's peak operations that did work."""
+    operations: Count | None = None
+    """Elementary operations of the unit (multiply-accumulates of an array, elements of a vector unit)."""
+
+
+class Exactness(Row):
+    """The int64 reference against the simulator, integer for integer."""
+
+    run: Label
+    tensors: Positive
+    integers: Positive
+    """Compared; comparing none is not a result."""
+    differing: Count
+
+
+class UnitVerification(Row):
+    """RTL of one unit against its simulator model."""
+
+    unit: Label
+    spec: Label
+    simulator: Label
+    """Name and version."""
+    rows: Count | None = None
+    beats: Count
+    """Output vectors compared."""
+    mismatches: Count | None = None
+    """None when the run did not get as far as comparing."""
+    cycle_mismatches: Count | None = None
+    protocol_errors: Count | None = None
+    seconds: Seconds
+    passed: bool
+    seed: Count | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        counts = (self.mismatches, self.cycle_mismatches, self.protocol_errors)
+        if self.passed and (self.beats == 0 or counts != (0, 0, 0)):
+            raise ValueError(
+                f"{self.unit} cannot have passed with {self.beats} beats compared and "
+                f"{counts} mismatches, cycle mismatches and protocol errors"
+            )
+        return self
+
+
+class UnitArea(Row):
+    """What one unit costs on one target."""
+
+    unit: Label
+    spec: Label
+    target: Label
+    """`ecp5`."""
+    luts: Count | None = None
+    ffs: Count | None = None
+    dsps: Count | None = None
+    brams: Count | None = None
+    carries: Count | None = None
+    fmax_mhz: Megahertz | None = None
+    """After place and route."""
+    tools: Label
+    """Names and versions; figures move with them."""
+    flags: Label
+    """Options that shaped the result."""
+
+
+class Speed(Row):
+    """How fast one implementation ran images in this command."""
+
+    run: Label
+    implementation: Literal["float", "fakequant", "golden", "sim"]
+    images: Positive
+    seconds: Annotated[float, Field(gt=0)]
+    threads: Positive | None = None
+
+
+def _unique(table: str, keys: Iterable[Hashable]) -> None:
+    seen: set[Hashable] = set()
+    for key in keys:
+        if key in seen:
+            raise ValueError(f"table {table} has two rows for {key}")
+        seen.add(key)
+
+
+class Tables(Row):
+    """Everything measured; a table that a command does not fill stays empty."""
+
+    accuracy: tuple[Accuracy, ...] = ()
+    agreement: tuple[Agreement, ...] = ()
+    fidelity: tuple[SiteFidelity, ...] = ()
+    cycles: tuple[LayerCycles, ...] = ()
+    exactness: tuple[Exactness, ...] = ()
+    verification: tuple[UnitVerification, ...] = ()
+    area: tuple[UnitArea, ...] = ()
+    speed: tuple[Speed, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _unique("accuracy", ((r.run, r.level) for r in self.accuracy))
+        _unique("agreement", ((r.run, r.pair) for r in self.agreement))
+        _unique("fidelity", ((r.run, r.site) for r in self.fidelity))
+        _unique("cycles", ((r.run, r.layer, r.unit) for r in self.cycles))
+        _unique("exactness", (r.run for r in self.exactness))
+        _unique("verification", ((r.unit, r.spec, r.simulator) for r in self.verification))
+        _unique("area", ((r.unit, r.spec, r.target) for r in self.area))
+        _unique("speed", ((r.run, r.implementation) for r in self.speed))
+        return self
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Labels of the quantised runs, in order of first appearance."""
+        rows = (*self.accuracy, *self.agreement, *self.fidelity, *self.cycles, *self.exactness, *self.speed)
+        return tuple(dict.fromkeys(row.run for row in rows if row.run != FLOAT))
+
+
+def slug(label: str) -> str:
+    """Lower case letters, digits and single underscores, for metric names.
+
+    >>> slug("s24 to u4, 16 lanes")
+    's24_to_u4_16_lanes'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
