@@ -1,0 +1,59 @@
+"""Checks before a kernel runs: numba wraps around silently, so ranges are proven in Python integers first."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.errors import InvariantError
+from golden.formats import Integer
+from sim.unit import Codes
+
+INT64_MAX = (1 << 63) - 1
+
+
+def check_codes(tensor: str, codes: NDArray[Any], format: Integer) -> Codes:
+    """`codes` as int64, after proving that each fits `format`; `tensor` is the name an error gives.
+
+    Raises:
+        InvariantError: a code is no integer or lies outside the format.
+    """
+    if not np.issubdtype(codes.dtype, np.integer):
+        raise InvariantError(f"{tensor} must hold integers, not {codes.dtype}")
+    low, high = extremes(codes)
+    if low < format.min_code or high > format.max_code:
+        raise InvariantError(
+            f"{tensor} spans [{low}, {high}], outside {format} = [{format.min_code}, {format.max_code}]"
+        )
+    return codes.astype(np.int64, copy=False)
+
+
+def check_bound(tensor: str, bound: int, limit: int = INT64_MAX) -> None:
+    """Proves that no intermediate of `tensor` can exceed `limit` in magnitude.
+
+    Raises:
+        InvariantError: the bound exceeds the limit.
+    """
+    if bound > limit:
+        raise InvariantError(f"{tensor} may reach ±{bound}, beyond ±{limit}")
+
+
+def check_length(tensor: str, found: int, expected: int) -> None:
+    """Proves that a dimension of `tensor` has the expected length.
+
+    Raises:
+        InvariantError: it has another.
+    """
+    if found != expected:
+        raise InvariantError(f"{tensor} has length {found}, not {expected}")
+
+
+def extremes(codes: NDArray[Any]) -> tuple[int, int]:
+    """Smallest and largest code as Python integers, which never wrap; (0, 0) of an empty array."""
+    return (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+
+
+def magnitude(codes: NDArray[Any]) -> int:
+    """Largest absolute code."""
+    low, high = extremes(codes)
+    return max(-low, high)

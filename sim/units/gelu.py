@@ -1,0 +1,139 @@
+"""GELU: rectify, less a bump interpolated in a table of |h|, shift, add the zero point, saturate.
+
+The interpolation and the shift round HALF_UP.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.formats import MAX_BITS, Integer
+from sim.checks import check_codes
+from sim.unit import Beats, Codes, Port, Unit
+
+
+@numba.njit(cache=True, parallel=True)
+def _gelu(h, table, step, lift, shift, zero_point, high, codes):  # type: ignore[no-untyped-def]
+    mask = (np.int64(1) << step) - 1
+    step_half = (np.int64(1) << step) >> 1
+    half = (np.int64(1) << shift) >> 1
+    for n in numba.prange(h.size):
+        magnitude = abs(h[n])
+        index = magnitude >> step
+        bump = np.int64(0)
+        if index + 1 < table.size:
+            slope = table[index + 1] - table[index]
+            bump = table[index] + ((slope * (magnitude & mask) + step_half) >> step)
+        rectified = (max(h[n], 0) << lift) - bump
+        codes[n] = min(max(((rectified + half) >> shift) + zero_point, 0), high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gelu(Unit):
+    """GELU of one code per cycle: max(x, 0) less a bump of |x| alone; `o` follows `h` by `latency` cycles."""
+
+    in_bits: int
+    """Width of the signed input, 2 to 40."""
+    frac_bits: int
+    """f: the input counts 2^−f output codes, 0 to 40."""
+    table_frac_bits: int
+    """e: fraction bits of the table beyond those of the input, 0 to 20."""
+    table: tuple[int, ...]
+    """Bump at multiples of 2^table_step, in units of 2^−(f + e) output codes; none negative, the last 0."""
+    table_step: int
+    """log2 of the entries' distance in units of the input, 0 to 40."""
+    zero_point: int
+    """Output code that means 0, any integer of at most 32 bits."""
+    out_bits: int
+    """Width of the unsigned output code, 1 to 16."""
+    latency: ClassVar[int] = 4
+    """Registers after: |h| and table; slope times distance; rectified less bump; code."""
+
+    def __post_init__(self) -> None:
+        limits = {
+            "in_bits": (2, 40),
+            "frac_bits": (0, 40),
+            "table_frac_bits": (0, 20),
+            "table_step": (0, 40),
+            "zero_point": (-(1 << 31), (1 << 31) - 1),
+            "out_bits": (1, 16),
+        }
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be in [{low}, {high}], not {getattr(self, name)}")
+        if len(self.table) < 2 or min(self.table) < 0 or self.table[-1] != 0:
+            raise ValueError("table must have at least 2 entries, none negative and the last 0")
+        # |slope · low| < max(table) << table_step; one bit more for the rounding half leaves it in int64.
+        if max(self.table).bit_length() + self.table_step >= MAX_BITS:
+            raise ValueError(
+                f"table entries up to {max(self.table)} times 2^{self.table_step} exceed {MAX_BITS} bits"
+            )
+
+    @property
+    def entry_format(self) -> Integer:
+        """Entries of the table."""
+        return Integer(bits=max(max(self.table).bit_length(), 1), signed=False)
+
+    @property
+    def slope_format(self) -> Integer:
+        """Differences of neighbouring entries."""
+        slopes = [after - before for before, after in zip(self.table, self.table[1:], strict=False)]
+        return Integer.holding(min(slopes), max(*slopes, 0))
+
+    @property
+    def rectified_format(self) -> Integer:
+        """Rectified input less bump, before the last rounding."""
+        top = 1 << (self.in_bits - 1 + self.table_frac_bits)
+        # Interpolation stays between two entries, so the bump is in [0, max(table)].
+        return Integer.holding(-max(self.table), top)
+
+    @property
+    def inputs(self) -> Mapping[str, Port]:
+        """The signed input."""
+        return {"h": Port(Integer(bits=self.in_bits, signed=True))}
+
+    @property
+    def outputs(self) -> Mapping[str, Port]:
+        """The code."""
+        return {"o": Port(Integer(bits=self.out_bits, signed=False))}
+
+    def compute(self, *, h: Codes) -> Codes:
+        """Code of GELU of each `h`, in any shape.
+
+        Raises:
+            InvariantError: `h` exceeds `in_bits`.
+        """
+        inputs = np.ascontiguousarray(check_codes("gelu operand h", h, self.inputs["h"].format))
+        codes = np.empty(h.size, np.int64)
+        high = self.outputs["o"].format.max_code
+        shift = self.frac_bits + self.table_frac_bits
+        table = np.array(self.table, np.int64)
+        _gelu(
+            inputs.reshape(-1),
+            table,
+            self.table_step,
+            self.table_frac_bits,
+            shift,
+            self.zero_point,
+            high,
+            codes,
+        )
+        return codes.reshape(h.shape)
+
+    def run(self, **inputs: Beats) -> dict[str, Beats]:
+        """One code per beat."""
+        codes = self.compute(h=inputs["h"].codes)
+        return {"o": Beats(codes, np.ones(len(codes), np.bool_))}
+
+    def timing(self, **inputs: Beats) -> dict[str, NDArray[np.int64]]:
+        """A beat per cycle, its code `latency` later."""
+        beat = np.arange(len(inputs["h"].codes))
+        return {"h": beat, "o": beat + self.latency}
+
+    def cycles(self, codes: int) -> int:
+        """Cycles from the first beat of `codes` to the last code, inclusive."""
+        return codes + self.latency

@@ -1,0 +1,188 @@
+"""Log2 code times integer: subtract the zero point, shift by the code (FLOOR), sum.
+
+Base √2 sums odd codes apart and joins them, times 46341 / 2^15 (HALF_UP).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.errors import InvariantError
+from golden.formats import MAX_BITS, Integer
+from sim.checks import check_bound, check_codes, check_length, magnitude
+from sim.unit import Beats, Codes, Port, Unit
+
+SQRT2 = 46341
+"""round(√2 · 2^15): a code 2j − 1 of base √2 is worth √2 · 2^−j."""
+SQRT2_FRAC_BITS = 15
+_INT32_MAX = (1 << 31) - 1
+
+
+@numba.njit(cache=True, parallel=True)
+def _shifted_sums(a, w, shifts, parity, sums):  # type: ignore[no-untyped-def]
+    """`sums[p, g, m, :] += w[g, k, :] >> shifts[code]` over codes of parity p; a negative shift means zero.
+
+    `w` and `sums` are int32 where the caller has proven that it suffices, else int64. The shift is one
+    number for a whole row of `w`, so the inner loop is a packed shift and add.
+    """
+    groups, rows, depth = a.shape
+    for row in numba.prange(groups * rows):
+        group = row // rows
+        m = row % rows
+        for k in range(depth):
+            code = a[group, m, k]
+            shift = shifts[code]
+            if shift >= 0:
+                terms = w[group, k]
+                total = sums[parity[code], group, m]
+                for n in range(terms.shape[0]):
+                    total[n] += terms[n] >> shift
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log2Mac(Unit):
+    """Multiply-accumulate of a log2 code and an integer: a shift instead of a multiplier, one term per cycle.
+
+    Streams: `a` and `w` move together, one beat per term, `last` of `a` closing a sum; `o` gives one
+    accumulator per sum, `latency` cycles after its last beat.
+    """
+
+    code_bits: int
+    """Width of a log2 code, 2 to 8; the top code means 0."""
+    steps_per_octave: int
+    """1 for base 2, 2 for base √2."""
+    frac_bits: int
+    """Fraction bits F of the accumulator, 0 to 30."""
+    w_format: Integer
+    """Codes of the integer operand."""
+    w_zero_point: int
+    """Code of `w` that means 0."""
+    acc_bits: int
+    """Width of the signed accumulator, 1 to 62."""
+    join_cycles: ClassVar[int] = 2
+    """Base √2 only: one stage multiplies the odd sum by 46341, one rounds and adds the even sum."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.code_bits <= 8:
+            raise ValueError(f"code_bits must be in [2, 8], not {self.code_bits}")
+        if self.steps_per_octave not in (1, 2):
+            raise ValueError(
+                f"steps_per_octave must be 1 (base 2) or 2 (base √2), not {self.steps_per_octave}"
+            )
+        if not 0 <= self.frac_bits <= 30:
+            raise ValueError(f"frac_bits must be in [0, 30], not {self.frac_bits}")
+        if not 1 <= self.acc_bits <= MAX_BITS:
+            raise ValueError(f"acc_bits must be in [1, {MAX_BITS}], not {self.acc_bits}")
+        if self.term_format.bits + 17 * (self.steps_per_octave == 2) > MAX_BITS:
+            raise ValueError(
+                f"a term of w ({self.w_format}) with {self.frac_bits} fraction bits exceeds {MAX_BITS} bits"
+            )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the last beat of a sum to its accumulator: term and accumulator registers, join."""
+        return 2 + (self.join_cycles if self.steps_per_octave == 2 else 0)
+
+    @property
+    def zero_code(self) -> int:
+        """The code that means exactly 0."""
+        return (1 << self.code_bits) - 1
+
+    @property
+    def code_format(self) -> Integer:
+        """The log2 codes."""
+        return Integer(bits=self.code_bits, signed=False)
+
+    @property
+    def term_format(self) -> Integer:
+        """One term: w less its zero point, with F fraction bits; a shift right never grows it."""
+        low, high = self.w_format.min_code - self.w_zero_point, self.w_format.max_code - self.w_zero_point
+        return Integer.holding(min(low, 0) << self.frac_bits, max(high, 0) << self.frac_bits)
+
+    @property
+    def acc_format(self) -> Integer:
+        """The accumulator."""
+        return Integer(bits=self.acc_bits, signed=True)
+
+    @property
+    def shifts(self) -> tuple[int, ...]:
+        """Right shift of each code: ceil(code / steps_per_octave), at most 62; −1 for the zero code."""
+        steps = self.steps_per_octave
+        return (*(min(-(-code // steps), 62) for code in range(self.zero_code)), -1)
+
+    @property
+    def inputs(self) -> Mapping[str, Port]:
+        """The log2 codes and the integer operand."""
+        return {"a": Port(self.code_format, last=True), "w": Port(self.w_format)}
+
+    @property
+    def outputs(self) -> Mapping[str, Port]:
+        """One accumulator per sum."""
+        return {"o": Port(self.acc_format)}
+
+    def compute(self, *, a: Codes, w: Codes) -> Codes:
+        """`acc[.., m, n] = Σ_k ((w[.., k, n] − w_zero_point) << F) >> shift(a[.., m, k])`, odd ones · √2.
+
+        Args:
+            a: `[.., M, K]` log2 codes.
+            w: `[.., K, N]` with the leading axes of `a`.
+
+        Returns:
+            `[.., M, N]` accumulators with F fraction bits.
+
+        Raises:
+            InvariantError: a code lies outside its format, or an accumulator outside `acc_bits`.
+        """
+        if w.shape[:-2] != a.shape[:-2]:
+            raise InvariantError(
+                f"log2_mac operands a {a.shape} and w {w.shape} differ in their leading axes"
+            )
+        check_length("the rows of log2_mac operand w", w.shape[-2], a.shape[-1])
+        codes = check_codes("log2_mac operand a", a, self.code_format)
+        terms = (check_codes("log2_mac operand w", w, self.w_format) - self.w_zero_point) << self.frac_bits
+        even, odd = self._sums(codes.reshape(-1, *a.shape[-2:]), terms.reshape(-1, *w.shape[-2:]))
+        acc = even
+        if self.steps_per_octave == 2:
+            acc = even + ((odd * SQRT2 + (1 << (SQRT2_FRAC_BITS - 1))) >> SQRT2_FRAC_BITS)
+        return check_codes("log2_mac accumulator", acc.reshape(*a.shape[:-1], w.shape[-1]), self.acc_format)
+
+    def _sums(self, a: Codes, w: Codes) -> tuple[Codes, Codes]:
+        """Sums of the even and the odd codes' terms in the narrowest exact arithmetic; base 2: all, twice."""
+        # A term is within |w|, a negative one never above −1: K · max(|w|, 1) bounds every partial sum.
+        bound = a.shape[-1] * max(magnitude(w), 1)
+        check_bound("log2_mac joined sum", bound * (SQRT2 + 1) + (1 << SQRT2_FRAC_BITS))
+        narrow = bound <= _INT32_MAX
+        kind = np.int32 if narrow else np.int64
+        steps = self.steps_per_octave
+        # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
+        shifts = np.minimum(np.array(self.shifts), 31 if narrow else 62).astype(kind)
+        parity = np.arange(self.zero_code + 1) % steps
+        sums = np.zeros((steps, a.shape[0], a.shape[1], w.shape[2]), kind)
+        _shifted_sums(a, np.ascontiguousarray(w, kind), shifts, parity, sums)
+        wide = sums.astype(np.int64)
+        return wide[0], wide[-1]
+
+    def run(self, **inputs: Beats) -> dict[str, Beats]:
+        """One accumulator per row of `a`, a row being the beats up to `last`."""
+        a, w = inputs["a"].codes[:, 0], inputs["w"].codes[:, 0]
+        stops = np.flatnonzero(inputs["a"].last) + 1
+        starts = np.concatenate(([0], stops[:-1]))
+        acc = [
+            self.compute(a=a[None, start:stop], w=w[start:stop, None])[0]
+            for start, stop in zip(starts, stops, strict=True)
+        ]
+        return {"o": Beats(np.array(acc, np.int64).reshape(-1, 1), np.ones(len(acc), np.bool_))}
+
+    def timing(self, **inputs: Beats) -> dict[str, NDArray[np.int64]]:
+        """A beat per cycle; the accumulator `latency` after the last of a row."""
+        last = inputs["a"].last
+        beat = np.arange(last.size)
+        return {"a": beat, "w": beat, "o": beat[last] + self.latency}
+
+    def cycles(self, rows: int, length: int) -> int:
+        """Cycles from the first beat of `rows` sums of `length` to the last accumulator, inclusive."""
+        return rows * length + self.latency

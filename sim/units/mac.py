@@ -1,0 +1,171 @@
+"""Dot products: subtract both zero points, multiply, sum onto the bias; exact, no rounding."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.errors import InvariantError
+from golden.formats import MAX_BITS, Integer
+from sim.checks import check_bound, check_codes, check_length, magnitude
+from sim.unit import Beats, Codes, Port, Unit
+
+_INT16_MAX = (1 << 15) - 1
+_INT32_MAX = (1 << 31) - 1
+
+
+@numba.njit(cache=True, parallel=True)
+def _narrow_products(a, w, bias, acc):  # type: ignore[no-untyped-def]
+    """int16 x int16 in int32, for which LLVM emits the packed multiply-add; the caller has proven the bound.
+
+    Eight rows of `a` share each row of `w` while it is in the first-level cache.
+    """
+    groups, rows, depth = a.shape
+    blocks = (rows + 7) // 8
+    for block in numba.prange(groups * blocks):
+        group = block // blocks
+        start = block % blocks * 8
+        stop = min(start + 8, rows)
+        weights = w[group % w.shape[0]]
+        for n in range(weights.shape[0]):
+            for m in range(start, stop):
+                total = np.int32(0)
+                for k in range(depth):
+                    total = np.int32(total + np.int32(a[group, m, k]) * np.int32(weights[n, k]))
+                acc[group, m, n] = bias[n] + np.int64(total)
+
+
+@numba.njit(cache=True, parallel=True)
+def _wide_products(a, w, bias, acc):  # type: ignore[no-untyped-def]
+    """The same in int64, for operands or sums that need it."""
+    groups, rows, depth = a.shape
+    for row in numba.prange(groups * rows):
+        group = row // rows
+        m = row % rows
+        weights = w[group % w.shape[0]]
+        for n in range(weights.shape[0]):
+            total = bias[n]
+            for k in range(depth):
+                total += a[group, m, k] * weights[n, k]
+            acc[group, m, n] = total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mac(Unit):
+    """Multiply-accumulate of two integer operands, one product per cycle.
+
+    Streams: `a` and `w` move together, one beat per product, `last` of `a` closing a dot product; `bias`, the
+    value the accumulator starts from, moves together with the *first* beat of each dot product. `o` gives one
+    accumulator per dot product, `latency` cycles after its last beat.
+    """
+
+    a_format: Integer
+    """Codes of the first operand."""
+    w_format: Integer
+    """Codes of the second operand."""
+    a_zero_point: int
+    """Code of `a` that means 0."""
+    w_zero_point: int
+    """Code of `w` that means 0."""
+    acc_bits: int
+    """Width of the signed accumulator, 1 to 62."""
+    latency: ClassVar[int] = 2
+    """Cycles from the last beat of a dot product to its accumulator: product and accumulator registers."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.acc_bits <= MAX_BITS:
+            raise ValueError(f"acc_bits must be in [1, {MAX_BITS}], not {self.acc_bits}")
+        product = _reach(self.a_format, self.a_zero_point) * _reach(self.w_format, self.w_zero_point)
+        if product.bit_length() >= MAX_BITS:
+            raise ValueError(
+                f"a product of a ({self.a_format}) and w ({self.w_format}) exceeds {MAX_BITS} bits"
+            )
+
+    @property
+    def acc_format(self) -> Integer:
+        """The accumulator, and the bias it starts from."""
+        return Integer(bits=self.acc_bits, signed=True)
+
+    @property
+    def inputs(self) -> Mapping[str, Port]:
+        """Both operands, and the bias once per dot product."""
+        return {"a": Port(self.a_format, last=True), "w": Port(self.w_format), "bias": Port(self.acc_format)}
+
+    @property
+    def outputs(self) -> Mapping[str, Port]:
+        """One accumulator per dot product."""
+        return {"o": Port(self.acc_format)}
+
+    def compute(self, *, a: Codes, w: Codes, bias: Codes | None = None) -> Codes:
+        """`acc[.., m, n] = bias[n] + Σ_k (a[.., m, k] − a_zero_point) · (w[.., n, k] − w_zero_point)`.
+
+        Args:
+            a: `[.., M, K]`.
+            w: `[N, K]`, shared by all of `a`, or `[.., N, K]` with the leading axes of `a`.
+            bias: `[N]`; none means 0.
+
+        Returns:
+            `[.., M, N]` accumulators.
+
+        Raises:
+            InvariantError: a code lies outside its format, or an accumulator outside `acc_bits`.
+        """
+        if w.ndim > 2 and w.shape[:-2] != a.shape[:-2]:
+            raise InvariantError(f"mac operands a {a.shape} and w {w.shape} differ in their leading axes")
+        check_length("the last axis of mac operand w", w.shape[-1], a.shape[-1])
+        outputs, depth = w.shape[-2:]
+        biases = (
+            np.zeros(outputs, np.int64) if bias is None else check_codes("mac bias", bias, self.acc_format)
+        )
+        check_length("mac bias", biases.size, outputs)
+        left = check_codes("mac operand a", a, self.a_format) - self.a_zero_point
+        right = check_codes("mac operand w", w, self.w_format) - self.w_zero_point
+        # A weight matrix is shared, so that all rows of the batch form one group.
+        rows = a.shape[-2] if w.ndim > 2 else a.size // max(depth, 1)
+        left, right = left.reshape(-1, rows, depth), right.reshape(-1, outputs, depth)
+        acc = _products(left, right, biases).reshape(*a.shape[:-1], outputs)
+        return check_codes("mac accumulator", acc, self.acc_format)
+
+    def run(self, **inputs: Beats) -> dict[str, Beats]:
+        """One accumulator per row of `a`, a row being the beats up to `last`."""
+        a, w, bias = (inputs[name].codes[:, 0] for name in ("a", "w", "bias"))
+        stops = np.flatnonzero(inputs["a"].last) + 1
+        starts = np.concatenate(([0], stops[:-1]))
+        acc = [
+            self.compute(a=a[None, start:stop], w=w[None, start:stop], bias=bias[row : row + 1])[0]
+            for row, (start, stop) in enumerate(zip(starts, stops, strict=True))
+        ]
+        return {"o": Beats(np.array(acc, np.int64).reshape(-1, 1), np.ones(len(acc), np.bool_))}
+
+    def timing(self, **inputs: Beats) -> dict[str, NDArray[np.int64]]:
+        """A beat per cycle; the bias with the first of a row; the accumulator `latency` after the last."""
+        last = inputs["a"].last
+        beat = np.arange(last.size)
+        first = np.concatenate(([True], last[:-1]))[: last.size]
+        return {"a": beat, "w": beat, "bias": beat[first], "o": beat[last] + self.latency}
+
+    def cycles(self, rows: int, length: int) -> int:
+        """Cycles from the first beat of `rows` dot products of `length` to the last accumulator."""
+        return rows * length + self.latency
+
+
+def _reach(format: Integer, zero_point: int) -> int:
+    """Largest magnitude of a code of `format` less its zero point."""
+    return max(abs(format.min_code - zero_point), abs(format.max_code - zero_point))
+
+
+def _products(a: Codes, w: Codes, bias: Codes) -> Codes:
+    """`[G, M, N]` from centred `[G, M, K]` and `[G or 1, N, K]` in the narrowest exact arithmetic."""
+    reach_a = magnitude(a)
+    # Every partial sum, in whatever order, is within max|a| · max_n Σ_k |w[n, k]|.
+    bound = reach_a * (int(np.abs(w).sum(axis=-1).max()) if w.size else 0)
+    check_bound("mac partial sum", bound + magnitude(bias))
+    acc = np.empty((a.shape[0], a.shape[1], w.shape[1]), np.int64)
+    if bound <= _INT32_MAX and max(reach_a, magnitude(w)) <= _INT16_MAX:
+        _narrow_products(a.astype(np.int16), w.astype(np.int16), bias, acc)
+    else:
+        _wide_products(np.ascontiguousarray(a), np.ascontiguousarray(w), bias, acc)
+    return acc

@@ -1,0 +1,139 @@
+"""Accumulator to code: multiply, add the offset, shift right (FLOOR; the offset holds the half), saturate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.errors import InvariantError
+from golden.formats import Integer
+from sim.checks import INT64_MAX, check_bound, check_codes, magnitude
+from sim.unit import Beats, Codes, Port, Unit
+
+MULTIPLIER = Integer(bits=18, signed=True)
+"""One operand of a DSP block."""
+SHIFT = Integer(bits=6, signed=False)
+MAX_SHIFT = 62
+
+
+@numba.njit(cache=True, parallel=True)
+def _requantize(acc, multiplier, offset, shift, low, high, codes):  # type: ignore[no-untyped-def]
+    rows, channels = acc.shape
+    for row in numba.prange(rows):
+        for n in range(channels):
+            scaled = (acc[row, n] * multiplier[n] + offset[n]) >> shift[n]
+            codes[row, n] = min(max(scaled, low), high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requantizer(Unit):
+    """Accumulator to code, one per cycle.
+
+    Streams: `acc`, `multiplier`, `offset` and `shift` move together, one beat per code; `o` gives the code
+    `latency` cycles later.
+    """
+
+    acc_format: Integer
+    """Accumulators."""
+    offset_format: Integer
+    """Offsets, signed: bias, zero point and rounding half in units of 2^−shift output codes."""
+    out_bits: int
+    """Width of an output code, 1 to 32."""
+    out_signed: bool
+    """Whether output codes are signed."""
+    latency: ClassVar[int] = 3
+    """Registers after: multiply; add and shift; saturate."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.out_bits <= 32:
+            raise ValueError(f"out_bits must be in [1, 32], not {self.out_bits}")
+        if self.sum_bits > 64:
+            raise ValueError(
+                f"{self.acc_format} · {MULTIPLIER} + {self.offset_format} takes {self.sum_bits} > 64 bits"
+            )
+
+    @property
+    def sum_bits(self) -> int:
+        """Width of acc · multiplier + offset: the longer of the two, and a carry.
+
+        An unsigned accumulator takes one more bit, its sign.
+        """
+        acc_bits = self.acc_format.bits + (not self.acc_format.signed)
+        offset_bits = self.offset_format.bits + (not self.offset_format.signed)
+        return max(acc_bits + MULTIPLIER.bits, offset_bits) + 1
+
+    @property
+    def out_format(self) -> Integer:
+        """Output codes."""
+        return Integer(bits=self.out_bits, signed=self.out_signed)
+
+    @property
+    def inputs(self) -> Mapping[str, Port]:
+        """The accumulator and its three constants."""
+        return {
+            "acc": Port(self.acc_format),
+            "multiplier": Port(MULTIPLIER),
+            "offset": Port(self.offset_format),
+            "shift": Port(SHIFT),
+        }
+
+    @property
+    def outputs(self) -> Mapping[str, Port]:
+        """The code."""
+        return {"o": Port(self.out_format)}
+
+    def compute(self, *, acc: Codes, multiplier: Codes, offset: Codes, shift: Codes) -> Codes:
+        """`code = saturate((acc · multiplier + offset) >> shift)`.
+
+        Args:
+            acc: `[.., N]`.
+            multiplier: `[N]` or `[1]`, 18 bits signed.
+            offset: `[N]` or `[1]`.
+            shift: `[N]` or `[1]`, 1 to 62.
+
+        Returns:
+            `[.., N]` codes of `out_format`.
+
+        Raises:
+            InvariantError: an operand lies outside its range.
+        """
+        totals = check_codes("requantizer operand acc", acc, self.acc_format)
+        channels = acc.shape[-1]
+        factors = _constant("multiplier", multiplier, MULTIPLIER, channels)
+        offsets = _constant("offset", offset, self.offset_format, channels)
+        shifts = _constant("shift", shift, SHIFT, channels)
+        if shifts.size and not 1 <= shifts.min() <= shifts.max() <= MAX_SHIFT:
+            raise InvariantError(
+                f"requantizer shift spans [{shifts.min()}, {shifts.max()}], outside [1, {MAX_SHIFT}]"
+            )
+        check_bound("requantizer sum", magnitude(totals) * magnitude(factors) + magnitude(offsets), INT64_MAX)
+        codes = np.empty((acc.size // max(channels, 1), channels), np.int64)
+        low, high = self.out_format.min_code, self.out_format.max_code
+        _requantize(totals.reshape(codes.shape), factors, offsets, shifts, low, high, codes)
+        return codes.reshape(acc.shape)
+
+    def run(self, **inputs: Beats) -> dict[str, Beats]:
+        """One code per beat."""
+        operands = {name: inputs[name].codes[:, 0] for name in self.inputs}
+        codes = self.compute(**operands)
+        return {"o": Beats(codes[:, None], np.ones(codes.size, np.bool_))}
+
+    def timing(self, **inputs: Beats) -> dict[str, NDArray[np.int64]]:
+        """A beat per cycle, its code `latency` later."""
+        beat = np.arange(len(inputs["acc"].codes))
+        return {**dict.fromkeys(self.inputs, beat), "o": beat + self.latency}
+
+    def cycles(self, codes: int) -> int:
+        """Cycles from the first beat of `codes` to the last code, inclusive."""
+        return codes + self.latency
+
+
+def _constant(name: str, constant: Codes, format: Integer, channels: int) -> Codes:
+    """`constant` checked and spread over the channels."""
+    if constant.shape not in ((channels,), (1,)):
+        raise InvariantError(f"requantizer {name} has shape {constant.shape}, neither ({channels},) nor (1,)")
+    checked = check_codes(f"requantizer {name}", constant, format)
+    return np.ascontiguousarray(np.broadcast_to(checked, (channels,)))

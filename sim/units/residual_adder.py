@@ -1,0 +1,81 @@
+"""Residual stream: add, saturate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.errors import InvariantError
+from golden.formats import Integer
+from sim.checks import check_codes
+from sim.unit import Beats, Codes, Port, Unit
+
+
+@numba.njit(cache=True, parallel=True)
+def _add(a, b, low, high, sums):  # type: ignore[no-untyped-def] # pragma: no cover
+    rows, period = a.shape
+    for row in numba.prange(rows):
+        addend = b[row % b.shape[0]]
+        for n in range(period):
+            sums[row, n] = min(max(a[row, n] + addend[n], low), high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidualAdder(Unit):
+    """Saturating sum of two codes of one scale per cycle; `o` follows `a` and `b` by `latency` cycles."""
+
+    bits: int
+    """Width of both operands and the sum, signed, 2 to 32."""
+    latency: ClassVar[int] = 1
+    """The register after the saturated sum."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 32:
+            raise ValueError(f"bits must be in [2, 32], not {self.bits}")
+
+    @property
+    def format(self) -> Integer:
+        """Codes of the residual stream."""
+        return Integer(bits=self.bits, signed=True)
+
+    @property
+    def inputs(self) -> Mapping[str, Port]:
+        """Both addends."""
+        return {"a": Port(self.format), "b": Port(self.format)}
+
+    @property
+    def outputs(self) -> Mapping[str, Port]:
+        """The sum."""
+        return {"o": Port(self.format)}
+
+    def compute(self, *, a: Codes, b: Codes) -> Codes:
+        """`saturate(a + b)`; `b` has the shape of `a`, or that shape without leading axes (a constant).
+
+        Raises:
+            InvariantError: the shapes do not match, or a code lies outside the format.
+        """
+        if b.shape != a.shape[a.ndim - b.ndim :]:
+            raise InvariantError(f"residual_adder operands a {a.shape} and b {b.shape} do not match")
+        period = a.shape[-1] if a.ndim else 1
+        left = check_codes("residual_adder operand a", a, self.format).reshape(-1, period)
+        right = check_codes("residual_adder operand b", b, self.format).reshape(-1, period)
+        sums = np.empty_like(left)
+        _add(left, right, self.format.min_code, self.format.max_code, sums)
+        return sums.reshape(a.shape)
+
+    def run(self, **inputs: Beats) -> dict[str, Beats]:
+        """One sum per beat."""
+        sums = self.compute(a=inputs["a"].codes, b=inputs["b"].codes)
+        return {"o": Beats(sums, np.ones(len(sums), np.bool_))}
+
+    def timing(self, **inputs: Beats) -> dict[str, NDArray[np.int64]]:
+        """A beat per cycle, its sum `latency` later."""
+        beat = np.arange(len(inputs["a"].codes))
+        return {"a": beat, "b": beat, "o": beat + self.latency}
+
+    def cycles(self, codes: int) -> int:
+        """Cycles from the first beat of `codes` to the last sum, inclusive."""
+        return codes + self.latency
