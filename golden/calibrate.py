@@ -1,0 +1,118 @@
+"""Calibration: one forward pass in which every site fits its codec to what arrives and passes on the quantised value.
+
+So later sites see already quantised inputs, as in RepQ-ViT's released code. Then LayerNorm scales that were found
+per channel are folded away (golden.reparameterize), and the weights behind them are fitted anew.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from golden.codec import Log2Codec, UniformCodec, Zero
+from golden.observer import fit_log2, fit_uniform, fit_uniform_rows
+from golden.reparameterize import fold_channel_scales
+from golden.scheme import Log2Site, Scheme, UniformSite
+from golden.vit import Vit, forward
+
+ActivationCodec = UniformCodec | Log2Codec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibrated:
+    """A model with a codec at every site: what fake quantisation runs and lowering turns into integers."""
+
+    vit: Vit
+    """Float parameters, LayerNorm reparameterised; computes the same function as the original."""
+    scheme: Scheme
+    weight_bits: int
+    act_bits: int
+    activations: Mapping[str, ActivationCodec]
+    weights: Mapping[str, UniformCodec]
+    """Per output channel; scale and zero point [out, 1]."""
+    residual_peak: float
+    """Largest magnitude seen on the residual stream."""
+    logit_peak: float
+    """Largest logit magnitude seen."""
+    digest: str
+    """SHA-256 over calibration images, bits and scheme, for provenance."""
+
+    def with_zero(self, zero: Zero) -> "Calibrated":
+        """The same calibration with log codecs' zero as in the papers' code or as hardware can hold it."""
+        codecs = {s: c.with_zero(zero) if isinstance(c, Log2Codec) else c for s, c in self.activations.items()}
+        return replace(self, activations=codecs)
+
+
+@dataclass(slots=True, eq=False)
+class _Calibrator:
+    """The tap that fits codecs."""
+
+    scheme: Scheme
+    weight_bits: int
+    act_bits: int
+    activations: dict[str, ActivationCodec] = field(default_factory=dict)
+    weights: dict[str, UniformCodec] = field(default_factory=dict)
+    residual_peak: float = 0.0
+
+    def activation(self, site: str, kind: str, x: Tensor) -> Tensor:
+        if kind == "residual":
+            self.residual_peak = max(self.residual_peak, float(x.abs().max()))
+            return x
+        spec: UniformSite | Log2Site = getattr(self.scheme.sites, kind)
+        self.activations[site] = self._fit(spec, x)
+        return self.activations[site].fake(x)
+
+    def _fit(self, spec: UniformSite | Log2Site, x: Tensor) -> ActivationCodec:
+        bits, percentiles = spec.bits or self.act_bits, self.scheme.calibration.percentiles
+        if isinstance(spec, Log2Site):
+            return fit_log2(x, bits, spec.steps_per_octave, percentiles, "paper")
+        if spec.granularity == "channel_to_tensor":
+            return fit_uniform_rows(x.flatten(0, -2).T.contiguous(), bits, percentiles)
+        return fit_uniform(x, bits, percentiles)
+
+    def weight(self, layer: str, w: Tensor) -> Tensor:
+        self.weights[layer] = fit_weight(w, self.weight_bits, self.scheme)
+        return self.weights[layer].fake(w)
+
+
+def fit_weight(w: Tensor, bits: int, scheme: Scheme) -> UniformCodec:
+    """Codec of a weight [out, in], one scale and integer zero point per output channel."""
+    rows = fit_uniform_rows(w, bits, scheme.calibration.percentiles)
+    return UniformCodec(bits=bits, scale=rows.scale[:, None], zero_point=rows.zero_point[:, None])
+
+
+@torch.inference_mode()
+def calibrate(vit: Vit, images: Tensor, scheme: Scheme, *, weight_bits: int, act_bits: int) -> Calibrated:
+    """Codecs for every site of `vit`, from one batch of normalised images [B, C, H, W]."""
+    tap = _Calibrator(scheme, weight_bits, act_bits)
+    logits = forward(vit, images, tap)
+    weights, activations = dict(vit.weights), dict(tap.activations)
+    for norm, layer in layernorm_pairs(vit):
+        channel = activations[norm]
+        if not isinstance(channel, UniformCodec) or channel.scale.ndim == 0:
+            continue
+        folded = fold_channel_scales(weights, norm, layer, channel)
+        weights |= folded.parameters
+        activations[norm] = folded.codec
+        tap.weights[layer] = fit_weight(weights[f"{layer}.weight"], weight_bits, scheme)
+    digest = hashlib.sha256(images.numpy().tobytes())
+    digest.update(f"{scheme.model_dump_json()} W{weight_bits} A{act_bits}".encode())
+    return Calibrated(
+        vit=Vit(shape=vit.shape, weights=weights),
+        scheme=scheme,
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        activations=activations,
+        weights=tap.weights,
+        residual_peak=tap.residual_peak,
+        logit_peak=float(logits.abs().max()),
+        digest=digest.hexdigest(),
+    )
+
+
+def layernorm_pairs(vit: Vit) -> list[tuple[str, str]]:
+    """(LayerNorm, layer that reads it) of every block."""
+    pairs = (("norm1", "attn.qkv"), ("norm2", "mlp.fc1"))
+    return [(f"blocks.{i}.{n}", f"blocks.{i}.{layer}") for i in range(vit.shape.depth) for n, layer in pairs]

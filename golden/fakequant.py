@@ -1,0 +1,42 @@
+"""The fake-quantised model: float arithmetic on values that went through encode and decode at every site."""
+
+from torch import Tensor
+
+from golden.calibrate import Calibrated
+from golden.vit import forward
+
+
+class FakeQuantizer:
+    """The tap of a calibrated model; quantised weights are made once."""
+
+    def __init__(self, calibrated: Calibrated) -> None:
+        self._activations = calibrated.activations
+        self._weights = {
+            layer: codec.fake(calibrated.vit.weights[f"{layer}.weight"]) for layer, codec in calibrated.weights.items()
+        }
+
+    def activation(self, site: str, kind: str, x: Tensor) -> Tensor:
+        """`x` encoded and decoded; the residual stream stays float, as in the papers."""
+        return x if kind == "residual" else self._activations[site].fake(x)
+
+    def weight(self, layer: str, w: Tensor) -> Tensor:
+        """The quantised weight."""
+        return self._weights[layer]
+
+
+class FakeRecorder(FakeQuantizer):
+    """The fake-quantised model, keeping every site's value."""
+
+    def __init__(self, calibrated: Calibrated) -> None:
+        super().__init__(calibrated)
+        self.values: dict[str, Tensor] = {}
+
+    def activation(self, site: str, kind: str, x: Tensor) -> Tensor:
+        """As in FakeQuantizer, remembered under the site's name."""
+        self.values[site] = super().activation(site, kind, x)
+        return self.values[site]
+
+
+def fakequant_logits(calibrated: Calibrated, images: Tensor, tap: FakeQuantizer) -> Tensor:
+    """Logits [B, classes] of normalised images; `tap` made once from the same calibration."""
+    return forward(calibrated.vit, images, tap)

@@ -1,0 +1,1 @@
+"""Shipped schemes, one TOML file each."""
