@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from golden.formats import Integer, Log2
+from golden.formats import MAX_BITS, Integer, Log2
 from sim.unit import Beats, Codes, Port, Unit
 
 LOG_INDEX_BITS = 12
@@ -118,6 +118,10 @@ class Softmax(Unit):
         self._check_segments("exp", self.exp_base, self.exp_slope, self.score_frac_bits)
         self._check_segments("log", self.log_base, self.log_slope, LOG_INDEX_BITS)
         self._check_tables()
+        # t = (d << (g − f)) + level is the longest integer of the model; the kernel works in int64.
+        grown = self.difference_format.bits + self.log_frac_bits - self.score_frac_bits
+        if grown > MAX_BITS:
+            raise ValueError(f"score_bits and log_frac_bits must keep a code in {MAX_BITS} bits, not {grown}")
 
     @staticmethod
     def _check_segments(table: str, base: tuple[int, ...], slope: tuple[int, ...], index_bits: int) -> None:
@@ -168,8 +172,11 @@ class Softmax(Unit):
 
     @property
     def sum_bits(self) -> int:
-        """Width of the sum: no term exceeds a segment's base, and a row has at most `max_length` terms."""
-        return (self.max_length * max(self.exp_base)).bit_length()
+        """Width of the sum: no term exceeds a segment's base, and a row has at most `max_length` terms.
+
+        At least 13, so that log2's index fits below the leading one once that is at the top.
+        """
+        return max((self.max_length * max(self.exp_base)).bit_length(), LOG_INDEX_BITS + 1)
 
     @property
     def code_shift(self) -> int:
@@ -177,19 +184,37 @@ class Softmax(Unit):
         return self.log_frac_bits - (self.steps_per_octave - 1)
 
     @property
-    def level_format(self) -> Integer:
-        """Holds log2 S + log2_scale + half, in units of 2^−log_frac_bits, for every sum that can occur.
+    def level_range(self) -> tuple[int, int]:
+        """Ends of log2 S + log2_scale + half over all sums, in units of 2^−log_frac_bits.
 
         S lies between exp_base[0] (the row maximum's own term) and max_length · max(exp_base), and log2's
         interpolation between the smallest base and the largest base + slope.
         """
-        constant = self.log2_scale + ((1 << self.code_shift) >> 1)
+        constant = self.log2_scale + ((1 << self.code_shift) >> 1) - (self.exp_bits << self.log_frac_bits)
         lowest, highest = self.exp_base[0].bit_length() - 1, self.sum_bits - 1
         ends = [base + slope for base, slope in zip(self.log_base, self.log_slope, strict=True)]
-        return Integer.holding(
-            ((lowest - self.exp_bits) << self.log_frac_bits) + min(self.log_base) + constant,
-            ((highest - self.exp_bits) << self.log_frac_bits) + max(ends) + constant,
+        return (
+            (lowest << self.log_frac_bits) + min(self.log_base) + constant,
+            (highest << self.log_frac_bits) + max(ends) + constant,
         )
+
+    @property
+    def level_format(self) -> Integer:
+        """Holds every level."""
+        return Integer.holding(*self.level_range)
+
+    @property
+    def reference_format(self) -> Integer:
+        """Holds the row maximum, and the row maximum plus the level in score units: what scores are taken from."""
+        low, high = (end >> (self.log_frac_bits - self.score_frac_bits) for end in self.level_range)
+        score = self.inputs["i"].format
+        return Integer.holding(score.min_code + min(low, 0), score.max_code + max(high, 0))
+
+    @property
+    def difference_format(self) -> Integer:
+        """Holds reference − score of both passes; x_max − x alone is in [0, 2^score_bits − 1]."""
+        low, high = (end >> (self.log_frac_bits - self.score_frac_bits) for end in self.level_range)
+        return Integer.holding(min(low, 0), (1 << self.score_bits) - 1 + max(high, 0))
 
     @property
     def normalise_cycles(self) -> int:

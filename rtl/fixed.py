@@ -1,0 +1,48 @@
+"""Integer arithmetic as Amaranth expressions: `round_shift`, `saturate`, tables, products without DSPs."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Const, Mux, Shape, Value
+
+from golden.formats import Integer
+
+
+def round_shift(value: Value, shift: int) -> Value:
+    """HALF_UP: `(value + half) >> shift`, one bit wider inside so that adding the half cannot wrap."""
+    return (value + (1 << (shift - 1))) >> shift if shift else value
+
+
+def saturate(value: Value, format: Integer) -> Value:
+    """`value` limited to the range of `format`.
+
+    Looks only at the bits that `format` lacks, without a comparator: an unsigned result overflows when one of
+    them is set, a signed one when they and its own sign bit are not all equal.
+    """
+    whole = Value.cast(value)
+    if not whole.shape().signed:
+        whole = whole + Const(0, Shape(1, signed=True))  # a sign bit that is 0
+    negative = whole[-1]
+    if format.signed:
+        beyond = whole[format.bits - 1 :]
+        limit = Mux(negative, Const(format.min_code, Shape(format.bits, signed=True)), format.max_code)
+        return Mux(beyond.any() & ~beyond.all(), limit, whole[: format.bits].as_signed())
+    inside = Mux(whole[format.bits : -1].any(), format.max_code, whole[: format.bits])
+    return Mux(negative, 0, inside)
+
+
+def table(entries: Sequence[int], index: Value) -> Value:
+    """Entry `index` of a table of constants: one LUT per bit up to 16 entries."""
+    width = Integer.holding(min(entries), max(entries)).bits
+    return Array(Const(entry, Shape(width, signed=True)) for entry in entries)[index]
+
+
+def product_parts(a: Value, b: Value, bits: int) -> list[Value]:
+    """Products of unsigned `a` with each group of `bits` bits of unsigned `b`, lowest first, not yet shifted.
+
+    Sums of masked copies, never `*`: synthesis would spend a DSP on it. a · b is the sum of part n << n · bits.
+    """
+    parts = []
+    for low in range(0, len(b), bits):
+        copies = [Mux(b[n], a, 0) << (n - low) for n in range(low, min(low + bits, len(b)))]
+        parts.append(sum(copies[1:], copies[0]))
+    return parts

@@ -1,0 +1,36 @@
+"""Streams of a unit's spec as Amaranth ports: valid, ready, and a payload of lanes with an optional `last`."""
+
+from amaranth.hdl import Shape, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.formats import Integer
+from sim.unit import Port, Unit
+
+
+def shape(format: Integer) -> Shape:
+    """Amaranth shape of one integer of `format`."""
+    return signed(format.bits) if format.signed else unsigned(format.bits)
+
+
+def signature(port: Port) -> stream.Signature:
+    """Stream signature of `port`: payload fields `code`, an array with lane 0 lowest, and `last` if there is one."""
+    fields: dict[str, object] = {"code": data.ArrayLayout(shape(port.format), port.lanes)}
+    if port.last:
+        fields["last"] = unsigned(1)
+    return stream.Signature(data.StructLayout(fields))
+
+
+class StreamUnit(wiring.Component):
+    """A component whose ports are exactly the streams of its spec.
+
+    Every unit keeps three rules, which cosimulation checks: `valid` never waits for `ready`; an offered payload
+    stays unchanged until it is taken; the cycle of every handshake is `spec.timing`'s when nobody stalls.
+    """
+
+    def __init__(self, spec: Unit) -> None:
+        self.spec = spec
+        super().__init__(
+            {name: In(signature(port)) for name, port in spec.inputs.items()}
+            | {name: Out(signature(port)) for name, port in spec.outputs.items()}
+        )

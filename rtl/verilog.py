@@ -1,0 +1,70 @@
+"""A component as Verilog text: Amaranth to RTLIL, then Yosys in a child process; deterministic."""
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+from amaranth.back import rtlil
+
+from rtl.stream import StreamUnit
+
+_YOSYS = (
+    "import sys; from pyosys import libyosys as ys; design = ys.Design(); "
+    "[ys.run_pass(line, design) for line in sys.stdin.read().splitlines()]"
+)
+
+
+class YosysError(RuntimeError):
+    """Yosys ended with an error; the text is its last line of log."""
+
+
+def yosys(*commands: str) -> str:
+    """Log of Yosys `commands` run on one design.
+
+    In a child process: an error inside Yosys ends its process, and a fresh one makes results repeatable.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _YOSYS], input="\n".join(commands), text=True, capture_output=True, check=False
+    )
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
+        raise YosysError(errors[-1] if errors else f"Yosys ended with {done.returncode} and no message")
+    return done.stdout
+
+
+def rtlil_text(component: StreamUnit, name: str) -> str:
+    """RTLIL of `component` with `name` as its top module, without source positions."""
+    return str(rtlil.convert(component, name=name, emit_src=False))
+
+
+def verilog(component: StreamUnit, name: str) -> str:
+    """Verilog of `component` with `name` as its top module, under a comment that lists its spec.
+
+    A loop of combinational logic, an undriven or a multiply driven wire is an error here, not a hang in a
+    simulator.
+    """
+    with tempfile.TemporaryDirectory(prefix="vitrtl-") as folder:
+        source, target = Path(folder, "top.il"), Path(folder, "top.v")
+        source.write_text(rtlil_text(component, name))
+        yosys(
+            f"read_rtlil {source}",
+            "proc",
+            "opt -full",
+            "memory_collect",
+            "opt_clean -purge",
+            "check -assert",
+            f"write_verilog -noattr -simple-lhs {target}",
+        )
+        text = target.read_text()
+    return header(component, name) + text.partition("\n")[2]  # in place of the generator's line
+
+
+def header(component: StreamUnit, name: str) -> str:
+    """Comment with the unit's parameters, one a line, in the order of the spec."""
+    spec = component.spec
+    lines = [f"{name}: made by vitrtl from {type(spec).__name__} with"]
+    lines += [f"  {field.name} = {getattr(spec, field.name)}" for field in fields(spec)]
+    return "".join(f"// {line}\n" for line in lines)
