@@ -55,18 +55,18 @@ def pixels_and_labels() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def indices(split: Split) -> list[int]:
     """Positions of the split's images in the data set, ascending."""
     _, labels = pixels_and_labels()
-    test = _draw(range(len(labels)), TEST_PER_CLASS, "test")
+    test = draw(range(len(labels)), TEST_PER_CLASS, "test")
     if split == "test":
         return test
     train = sorted(set(range(len(labels))) - set(test))
     if split == "train":
         return train
     if split == "calib":
-        return _draw(train, CALIB_PER_CLASS, "calib")
+        return draw(train, CALIB_PER_CLASS, "calib")
     raise ValueError(f"split must be train, test or calib, not {split!r}")
 
 
-def _draw(candidates: Iterable[int], per_class: int, purpose: str) -> list[int]:
+def draw(candidates: Iterable[int], per_class: int, purpose: str) -> list[int]:
     """`per_class` candidates of every digit, by smallest hash: no library version moves the draw."""
     _, labels = pixels_and_labels()
     order = sorted(candidates, key=lambda i: hashlib.sha256(f"{SPLIT_SEED} {purpose} {i}".encode()).digest())
