@@ -41,7 +41,9 @@ class Calibrated:
 
     def with_zero(self, zero: Zero) -> "Calibrated":
         """The same calibration with log codecs' zero as in the papers' code or as hardware can hold it."""
-        codecs = {s: c.with_zero(zero) if isinstance(c, Log2Codec) else c for s, c in self.activations.items()}
+        codecs = {
+            s: c.with_zero(zero) if isinstance(c, Log2Codec) else c for s, c in self.activations.items()
+        }
         return replace(self, activations=codecs)
 
 

@@ -12,7 +12,8 @@ class FakeQuantizer:
     def __init__(self, calibrated: Calibrated) -> None:
         self._activations = calibrated.activations
         self._weights = {
-            layer: codec.fake(calibrated.vit.weights[f"{layer}.weight"]) for layer, codec in calibrated.weights.items()
+            layer: codec.fake(calibrated.vit.weights[f"{layer}.weight"])
+            for layer, codec in calibrated.weights.items()
         }
 
     def activation(self, site: str, kind: str, x: Tensor) -> Tensor:

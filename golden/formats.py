@@ -123,7 +123,9 @@ class Log2:
         if not 2 <= self.bits <= 8:
             raise ValueError(f"bits must be in [2, 8], not {self.bits}")
         if self.steps_per_octave not in (1, 2):
-            raise ValueError(f"steps_per_octave must be 1 (base 2) or 2 (base √2), not {self.steps_per_octave}")
+            raise ValueError(
+                f"steps_per_octave must be 1 (base 2) or 2 (base √2), not {self.steps_per_octave}"
+            )
 
     @property
     def zero_code(self) -> int:

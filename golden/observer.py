@@ -49,7 +49,9 @@ def _with_constants_exact(x: Tensor, codec: UniformCodec, best: Tensor) -> Unifo
     return UniformCodec(bits=codec.bits, scale=scale, zero_point=zero_point)
 
 
-def fit_log2(x: Tensor, bits: int, steps_per_octave: int, percentiles: tuple[float, ...], zero: Zero) -> Log2Codec:
+def fit_log2(
+    x: Tensor, bits: int, steps_per_octave: int, percentiles: tuple[float, ...], zero: Zero
+) -> Log2Codec:
     """Per-tensor log codec of positive `x`: the scale is the quantile with the least squared error."""
     best, chosen = torch.inf, None
     for row in _quantiles(x.reshape(1, -1), percentiles):

@@ -106,7 +106,11 @@ class Program:
             raise UserError(f"{path} holds {found}, this version reads {FORMAT}; lower the model again")
         return cls(
             tensors={
-                name: Tensor(shape=tuple(t["shape"]), format=Integer(bits=t["bits"], signed=t["signed"]), site=t["site"])
+                name: Tensor(
+                    shape=tuple(t["shape"]),
+                    format=Integer(bits=t["bits"], signed=t["signed"]),
+                    site=t["site"],
+                )
                 for name, t in header["tensors"].items()
             },
             constants=constants,

@@ -22,7 +22,9 @@ def execute(program: Program, images: NDArray[np.int64]) -> Iterator[tuple[str, 
     constants = {name: torch.from_numpy(value) for name, value in program.constants.items()}
     last_use = {name: op.name for op in program.operations for name in op.inputs.values()}
     for operation in program.operations:
-        inputs = {port: live[name] if name in live else constants[name] for port, name in operation.inputs.items()}
+        inputs = {
+            port: live[name] if name in live else constants[name] for port, name in operation.inputs.items()
+        }
         result = _run(operation, inputs)
         check_range(result, program.tensors[operation.output].format, operation.output)
         for name in operation.inputs.values():

@@ -1,4 +1,4 @@
-"""Channel-wise to layer-wise LayerNorm scales by changing gamma, beta and the next layer (RepQ-ViT §3.2, arXiv 2212.08254)."""
+"""Channel-wise to layer-wise LayerNorm scales by way of gamma, beta and the next layer (RepQ-ViT)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ class Folded:
     """Replaced gamma, beta, weight and bias under their names."""
 
 
-def fold_channel_scales(weights: Mapping[str, Tensor], norm: str, layer: str, channel: UniformCodec) -> Folded:
+def fold_channel_scales(
+    weights: Mapping[str, Tensor], norm: str, layer: str, channel: UniformCodec
+) -> Folded:
     """Replaces per-channel (s, z) after `norm` by one (s~, z~); the float function and the codes stay the same.
 
     s~ = mean(s), z~ = round(mean(z)) (the released code leaves z~ fractional; a datapath cannot).

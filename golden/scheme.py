@@ -10,7 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from golden.errors import UserError
 
-ACTIVATION_SITES = ("patch_input", "post_layernorm", "q", "k", "v", "softmax", "proj_input", "gelu", "head_input")
+ACTIVATION_SITES = (
+    "patch_input",
+    "post_layernorm",
+    "q",
+    "k",
+    "v",
+    "softmax",
+    "proj_input",
+    "gelu",
+    "head_input",
+)
 """Kinds of activation site in a block, in the order data meets them (`patch_input` and `head_input`: once a model)."""
 
 
@@ -83,11 +93,15 @@ def load_scheme(name: str) -> Scheme:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"scheme file {path} cannot be read: {error}") from error
         return _parse(text, str(path))
-    shipped = {f.name.removesuffix(".toml"): f for f in files("golden.schemes").iterdir() if f.name.endswith(".toml")}
+    shipped = {
+        f.name.removesuffix(".toml"): f for f in files("golden.schemes").iterdir() if f.name.endswith(".toml")
+    }
     if name not in shipped:
         near = get_close_matches(name, shipped, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"unknown scheme {name!r}; shipped: {', '.join(sorted(shipped))}, or give a .toml file{hint}")
+        raise UserError(
+            f"unknown scheme {name!r}; shipped: {', '.join(sorted(shipped))}, or give a .toml file{hint}"
+        )
     return _parse(shipped[name].read_text(encoding="utf-8"), f"{name}.toml")
 
 
@@ -99,6 +113,10 @@ def _parse(text: str, where: str) -> Scheme:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        near = get_close_matches(str(first["loc"][-1]), ACTIVATION_SITES, n=1) if first["type"] == "extra_forbidden" else []
+        near = (
+            get_close_matches(str(first["loc"][-1]), ACTIVATION_SITES, n=1)
+            if first["type"] == "extra_forbidden"
+            else []
+        )
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"{where}: {key}: {first['msg']}{hint}") from error

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own convention
+from torch.nn import functional as F
 
 from golden.errors import UserError
 
@@ -95,7 +95,9 @@ class Recorder(Through):
 @torch.inference_mode()
 def forward(vit: Vit, images: Tensor, tap: Tap) -> Tensor:
     """Logits [B, classes] of normalised `images` [B, C, H, W], every site passed through `tap`."""
-    x = tap.activation("embed", "residual", embed(vit, tap.activation("patch_embed.input", "patch_input", images), tap))
+    x = tap.activation(
+        "embed", "residual", embed(vit, tap.activation("patch_embed.input", "patch_input", images), tap)
+    )
     for index in range(vit.shape.depth):
         x = block(vit, f"blocks.{index}", x, tap)
     x = tap.activation("norm", "head_input", layernorm(vit, "norm", x)[:, 0])
@@ -127,7 +129,8 @@ def embed(vit: Vit, images: Tensor, tap: Tap) -> Tensor:
 
 def attention(vit: Vit, q: Tensor, k: Tensor) -> Tensor:
     """Attention probabilities [B, H, N, N]; scaled after the product, as in RepQ-ViT's released code."""
-    return (q @ k.transpose(-1, -2) * vit.shape.head_dim**-0.5).softmax(-1)
+    scale = float(vit.shape.head_dim) ** -0.5
+    return (q @ k.transpose(-1, -2) * scale).softmax(-1)
 
 
 def layernorm(vit: Vit, name: str, x: Tensor) -> Tensor:
@@ -162,7 +165,11 @@ def from_timm(model: Any) -> Vit:
     pos = model.pos_embed[0]
     if model.no_embed_class:  # positions belong to the patches alone
         pos = torch.cat([torch.zeros_like(prefix_rows), pos])
-    weights = {"prefix": prefix_rows, "pos_embed": pos, "patch_embed.proj.weight": patch.proj.weight.flatten(1)}
+    weights = {
+        "prefix": prefix_rows,
+        "pos_embed": pos,
+        "patch_embed.proj.weight": patch.proj.weight.flatten(1),
+    }
     weights["patch_embed.proj.bias"] = _bias(patch.proj)
     for i, block in enumerate(model.blocks):
         for name, module, scale in (
@@ -204,13 +211,16 @@ def _refuse_unsupported(model: Any) -> None:
     """UserError naming the first feature that has no integer form here."""
     kind = type(model).__name__
     if kind != "VisionTransformer":
-        raise UserError(f"{kind} is not supported: this version lowers timm's VisionTransformer (ViT, DeiT, DeiT-3)")
+        raise UserError(
+            f"{kind} is not supported: this version lowers timm's VisionTransformer (ViT, DeiT, DeiT-3)"
+        )
     block = model.blocks[0]
     problems = {
         "pooling other than the class token": model.global_pool != "token",
         "no position embedding": model.pos_embed is None,
         "a norm before the blocks": not isinstance(model.norm_pre, nn.Identity),
-        "no norm before the head": not isinstance(model.norm, nn.LayerNorm) or not isinstance(model.fc_norm, nn.Identity),
+        "no norm before the head": not isinstance(model.norm, nn.LayerNorm)
+        or not isinstance(model.fc_norm, nn.Identity),
         "a head that is not one linear layer": not isinstance(model.head, nn.Linear),
         "dynamic image sizes": model.dynamic_img_size,
         "patches that are not square": len(set(model.patch_embed.patch_size)) != 1,

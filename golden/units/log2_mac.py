@@ -29,7 +29,7 @@ def golden(
     shifted = (w - w_zero_point) << frac_bits
     even = torch.zeros(*a.shape[:-1], w.shape[-1], dtype=torch.int64)
     odd = even.clone()
-    for code in a.unique().tolist():
+    for code in sorted(set(a.flatten().tolist())):
         if code == log2.zero_code:
             continue
         term = (a == code).to(torch.int64) @ (shifted >> min(log2.shift(code), 62))

@@ -30,7 +30,7 @@ def golden(
     log_base: list[int],
     log_slope: list[int],
 ) -> Tensor:
-    """Codes int64[.., n] of rows of scores int64[.., n] in octaves; code k stands for scale * base^-k, the top for 0."""
+    """Codes int64[.., n] of rows of scores int64[.., n] in octaves; code k is scale * base^-k, the top is 0."""
     if x.shape[-1] > max_length:
         raise ValueError(f"a row has {x.shape[-1]} scores, more than max_length {max_length}")
     check_range(x, Integer(bits=score_bits, signed=True), "softmax score")
@@ -44,7 +44,9 @@ def golden(
     top = leading_one(total)
     after = ((total << MANTISSA_BITS) >> top) & ((1 << MANTISSA_BITS) - 1)
     low_bits = MANTISSA_BITS - (len(log_base).bit_length() - 1)
-    log2_sum = ((top - exp_bits) << log_frac_bits) + _segments(after, MANTISSA_BITS, log_base, log_slope, low_bits)
+    log2_sum = ((top - exp_bits) << log_frac_bits) + _segments(
+        after, MANTISSA_BITS, log_base, log_slope, low_bits
+    )
 
     minus_log2 = (distance << (log_frac_bits - score_frac_bits)) + log2_sum + log2_scale
     codes = round_shift(minus_log2, log_frac_bits - (steps_per_octave - 1))
