@@ -125,6 +125,12 @@ def test_tensor_images_are_checked_and_digested() -> None:
         TensorImages(name="bad", images=pixels, labels=labels[:2])
 
 
+def consume(make: Callable[[Path], object], root: Path) -> None:
+    made = make(root)
+    if isinstance(made, ImageFolder):
+        read(made)
+
+
 def no_root(root: Path) -> ImageFolder:
     return folder(root / "none")
 
@@ -212,9 +218,7 @@ def test_mistake_is_answered_in_one_line(
     root: Path, mistake: Callable[[Path], object], expected: str
 ) -> None:
     with pytest.raises(UserError, match=expected) as caught:
-        made = mistake(root)
-        if isinstance(made, ImageFolder):
-            read(made)
+        consume(mistake, root)
     assert "\n" not in str(caught.value)
 
 
