@@ -103,6 +103,13 @@ class SiteFidelity(Row):
     code_mismatch_max: Count | None = None
     """Largest absolute difference of two such codes."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        fraction, largest = self.code_mismatch_fraction, self.code_mismatch_max
+        if fraction is not None and largest is not None and (fraction > 0) != (largest > 0):
+            raise ValueError(f"{self.site}: {fraction} of the codes differ, but by at most {largest}")
+        return self
+
 
 class LayerCycles(Row):
     """Cycles of one layer for one image."""
@@ -202,8 +209,8 @@ class Tables(Row):
     accuracy: tuple[Accuracy, ...] = ()
     agreement: tuple[Agreement, ...] = ()
     fidelity: tuple[SiteFidelity, ...] = ()
-    cycles: tuple[LayerCycles, ...] = ()
     exactness: tuple[Exactness, ...] = ()
+    cycles: tuple[LayerCycles, ...] = ()
     verification: tuple[UnitVerification, ...] = ()
     area: tuple[UnitArea, ...] = ()
     speed: tuple[Speed, ...] = ()
@@ -223,8 +230,15 @@ class Tables(Row):
     @property
     def runs(self) -> tuple[str, ...]:
         """Labels of the quantised runs, in order of first appearance."""
-        rows = (*self.accuracy, *self.agreement, *self.fidelity, *self.cycles, *self.exactness, *self.speed)
-        return tuple(dict.fromkeys(row.run for row in rows if row.run != FLOAT))
+        labels = (
+            *(row.run for row in self.accuracy),
+            *(row.run for row in self.agreement),
+            *(row.run for row in self.fidelity),
+            *(row.run for row in self.exactness),
+            *(row.run for row in self.cycles),
+            *(row.run for row in self.speed),
+        )
+        return tuple(dict.fromkeys(label for label in labels if label != FLOAT))
 
 
 def slug(label: str) -> str:

@@ -1,0 +1,232 @@
+"""report.html: results as one self-contained page that opens offline, light or dark, on a desk or a phone."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from golden.errors import InvariantError, UserError
+from reports import plots
+from reports.results import FLOAT, SCHEMA, Results, SiteFidelity
+from reports.summary import (
+    LEVELS,
+    SHORT_LEVELS,
+    AreaGroup,
+    accuracy_of,
+    agreement_grid,
+    area_groups,
+    cycle_groups,
+    levels_present,
+    units_in_order,
+    verdict,
+)
+
+_SECTIONS = (
+    ("accuracy", "Accuracy"),
+    ("agreement", "Agreement"),
+    ("fidelity", "Fidelity per layer"),
+    ("exactness", "Exactness"),
+    ("cycles", "Cycles"),
+    ("verification", "RTL verification"),
+    ("area", "Area and Fmax"),
+    ("speed", "Software speed"),
+)
+"""Table -> heading of its section, in the order of the page."""
+
+_GLOSSARY = (
+    ("float", "accuracy", "The model as it was trained, in floating point: the baseline of every accuracy."),
+    (
+        "fake-quant",
+        "accuracy",
+        "The float model with every tensor rounded to its number format, as papers measure it.",
+    ),
+    (
+        "hardware zero",
+        "accuracy",
+        "Fake-quant in which a log format gives one of its codes to zero, as hardware must.",
+    ),
+    ("integer", "accuracy", "The integer datapath itself, bit for bit what the RTL computes."),
+    ("code", "fidelity", "A stored integer; a number format says which real value it stands for."),
+    (
+        "SQNR",
+        "fidelity",
+        "Signal to quantisation noise ratio: power of the float output over power of the error.",
+    ),
+    ("95 % interval", "accuracy", "Wilson score interval of the accuracy, from the number of images alone."),
+    ("vector", "verification", "What crosses an output stream in one handshake, all lanes together."),
+    ("protocol error", "verification", "Valid withdrawn, or data changed, while the receiver was stalling."),
+    (
+        "of its peak",
+        "cycles",
+        "Operations that did work, as a share of what the unit could do in those cycles.",
+    ),
+    ("Fmax", "area", "Highest clock after place and route, by static timing analysis."),
+)
+"""Term, table it belongs to, meaning."""
+
+
+def write_page(results: Results, path: Path) -> Path:
+    """Writes the page of `results` to `path`, beside first and then renamed, and returns `path`.
+
+    Raises UserError where the file cannot be written.
+    """
+    text = render(results)
+    beside = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; give --out a directory that can be written"
+        ) from error
+    return path
+
+
+def render(results: Results) -> str:
+    """The page as HTML: every label escaped, plotly.js inside it once where there is a plot."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Markup is plotly.js alone. Plots take pseudo-HTML, so plots.py escapes its labels itself; tojson keeps "</script>" out of the script.
+    context = _context(results)
+    plotly = Markup(_plotly()) if context["figures"] else ""
+    return environment.get_template("page.html.j2").render(**context, plotly=plotly)
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    script: str = get_plotlyjs()
+    if "</script" in script:
+        raise InvariantError("plotly.js holds </script and cannot stand inside a page")
+    return script
+
+
+def _context(results: Results) -> dict[str, Any]:
+    """Everything the templates read."""
+    tables, config = results.tables, results.config
+    groups, units = cycle_groups(results), units_in_order(results)
+    sqnr_plots, mismatch_plots, figures = _fidelity_figures(results)
+    levels = levels_present(results)
+    if levels:
+        figures["plot-accuracy"] = plots.accuracy(results)
+    figures |= {f"plot-cycles-{place}": plots.cycles(group, units) for place, group in enumerate(groups)}
+    verification, exactness = tables.verification, tables.exactness
+    names = {str(level): name for level, name in SHORT_LEVELS.items()}
+    return {
+        "results": results,
+        "schema": SCHEMA,
+        "title": config.model or f"vitrtl {results.command}",
+        "subtitle": _subtitle(results),
+        "verdict": verdict(results),
+        "sections": [
+            *(s for s in _SECTIONS if getattr(tables, s[0])),
+            ("provenance", "Configuration and tools"),
+        ],
+        "figures": figures,
+        "sqnr_plots": sqnr_plots,
+        "mismatch_plots": mismatch_plots,
+        "level_names": LEVELS,
+        "short_names": SHORT_LEVELS,
+        "agreement": agreement_grid(results),
+        "levels": levels,
+        "accuracy_runs": list(dict.fromkeys(row.run for row in tables.accuracy if row.run != FLOAT)),
+        "accuracy_of": accuracy_of,
+        "baseline": accuracy_of(results, FLOAT, FLOAT),
+        "image_counts": sorted({row.n for row in tables.accuracy}),
+        "fidelity": [row for rows in _by_run(tables.fidelity).values() for row in rows],
+        "vectors": sum(row.beats for row in verification),
+        "failed_units": sum(not row.passed for row in verification),
+        "mismatches": _total(row.mismatches for row in verification),
+        "cycle_mismatches": _total(row.cycle_mismatches for row in verification),
+        "protocol_errors": _total(row.protocol_errors for row in verification),
+        "compared": sum(row.integers for row in exactness),
+        "differing": sum(row.differing for row in exactness),
+        "cycle_groups": groups,
+        "area_groups": area_groups(results),
+        "accelerator": config.accelerator,
+        "clock": config.clock_mhz,
+        "duration": lambda cycles: _duration(cycles, config.clock_mhz or 1.0),
+        "unit_colour": lambda unit: plots.unit_colour(unit, units),
+        "area_sums": _area_sums,
+        "signed": lambda points: f"{points:+.2f}".replace("-", "−"),
+        "pair_name": lambda pair: " and ".join(names.get(level, level) for level in pair.split("/")),
+        "config": [
+            (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            for key, value in sorted(config.model_dump(mode="json", exclude_none=True).items())
+        ],
+        "glossary": [(term, meaning) for term, table, meaning in _GLOSSARY if getattr(tables, table)],
+    }
+
+
+def _subtitle(results: Results) -> list[str]:
+    config = results.config
+    parts = [f"scheme {config.scheme}" if config.scheme else None, config.data, config.accelerator,
+             f"{config.clock_mhz:g} MHz" if config.clock_mhz else None]  # fmt: skip
+    return [part for part in parts if part]
+
+
+def _by_run(rows: Iterable[SiteFidelity]) -> dict[str, list[SiteFidelity]]:
+    """Rows by run, each run's in the order of the model."""
+    runs: dict[str, list[SiteFidelity]] = defaultdict(list)
+    for row in rows:
+        runs[row.run].append(row)
+    return {run: sorted(of, key=lambda row: row.layer) for run, of in runs.items()}
+
+
+def _fidelity_figures(
+    results: Results,
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, Any]]:
+    """(run, figure name) of the SQNR plots and of the code plots, and the figures; all runs share their axes."""
+    rows = results.tables.fidelity
+    span = plots.sqnr_span(rows)
+    top = 1.15 * max((row.code_mismatch_fraction or 0.0 for row in rows), default=0.0) or 0.01
+    sqnr, codes, figures = [], [], {}
+    for place, (run, of) in enumerate(_by_run(rows).items()):
+        if span and any((row.sqnr_fakequant_db, row.sqnr_integer_db) != (None, None) for row in of):
+            sqnr.append((run, f"plot-sqnr-{place}"))
+            figures[f"plot-sqnr-{place}"] = plots.sqnr(of, span)
+        if any(row.code_mismatch_fraction is not None for row in of):
+            codes.append((run, f"plot-codes-{place}"))
+            figures[f"plot-codes-{place}"] = plots.mismatches(of, top)
+    return sqnr, codes, figures
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """Sum, or None where one part is unknown."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def _duration(cycles: int, clock_mhz: float) -> str:
+    """Time in the unit that reads best.
+
+    >>> _duration(1_250_000, 200.0), _duration(90, 200.0)
+    ('6.25 ms', '0.45 µs')
+    """
+    microseconds = cycles / clock_mhz
+    for size, unit in ((1e6, "s"), (1e3, "ms")):
+        if microseconds >= size:
+            return f"{microseconds / size:.3g} {unit}"
+    return f"{microseconds:.3g} µs"
+
+
+def _area_sums(group: AreaGroup) -> list[tuple[int | None, str]]:
+    """Sums over one of each unit with their labels; none where no resource has a sum."""
+    labels = (("luts", "LUT"), ("ffs", "FF"), ("dsps", "DSP"), ("brams", "BRAM"))
+    sums = [(group.total(name), label) for name, label in labels]
+    return sums if any(total is not None for total, _ in sums) else []
