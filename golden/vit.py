@@ -129,8 +129,8 @@ def embed(vit: Vit, images: Tensor, tap: Tap) -> Tensor:
 
 def attention(vit: Vit, q: Tensor, k: Tensor) -> Tensor:
     """Attention probabilities [B, H, N, N]; scaled after the product, as in RepQ-ViT's released code."""
-    scale = float(vit.shape.head_dim) ** -0.5
-    return (q @ k.transpose(-1, -2) * scale).softmax(-1)
+    scores = q @ k.transpose(-1, -2) * vit.shape.head_dim**-0.5
+    return torch.softmax(scores, dim=-1)
 
 
 def layernorm(vit: Vit, name: str, x: Tensor) -> Tensor:

@@ -45,12 +45,12 @@ class _VitLowering(Steps):
             "act_bits": self.calibrated.act_bits,
             "calibration_sha256": self.calibrated.digest,
         }
-        return self.builder.finish("image", logits, settings | provenance)
+        return self.builder.finish("patch_embed.input", logits, settings | provenance)
 
     def embedding(self) -> str:
         b, shape = self.builder, self.shape
         codec = self.uniform("patch_embed.input")
-        image = b.tensor("image", shape.image, Integer(bits=codec.bits, signed=False), "patch_embed.input")
+        image = b.tensor("patch_embed.input", shape.image, Integer(bits=codec.bits, signed=False), "patch_embed.input")
         self.describe(image, codec)
         channels, patches = shape.image[0] * shape.patch**2, shape.tokens - shape.prefix
         moved = b.move("patches", image, (patches, channels), kind="patches", patch_size=shape.patch)
