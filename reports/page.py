@@ -97,7 +97,8 @@ def render(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Markup is plotly.js alone. Plots take pseudo-HTML, so plots.py escapes its labels itself; tojson keeps "</script>" out of the script.
+    # Only plotly.js itself is Markup. Plots take pseudo-HTML, so plots.py escapes its labels; tojson, which the page
+    # uses for the figures, leaves no "</script>" in them.
     context = _context(results)
     plotly = Markup(_plotly()) if context["figures"] else ""
     return environment.get_template("page.html.j2").render(**context, plotly=plotly)

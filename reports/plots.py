@@ -1,4 +1,4 @@
-"""Plotly figures of the report, as plain JSON; colours are CSS variables, which the page resolves for light and dark."""
+"""Plotly figures of the report, as plain JSON; colours are CSS variables that the page resolves for light and dark."""
 
 from html import escape
 from typing import Any
@@ -174,7 +174,13 @@ def _over_sites(data: list[Figure], rows: list[SiteFidelity], y: Figure, height:
         "title": {"text": "encoder block", "font": {"size": 12, "color": "--muted"}, "standoff": 6},
     }
     layout = _layout(height=height) | {
-        "xaxis": _axis(range=[-0.6, len(rows) - 0.4], showgrid=False, type="category"),
+        "xaxis": _axis(
+            range=[-0.6, len(rows) - 0.4],
+            showgrid=False,
+            type="category",
+            spikecolor="--muted",
+            spikethickness=1,
+        ),
         "yaxis": y,
         "shapes": bands,
         "hovermode": "x unified",

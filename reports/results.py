@@ -2,7 +2,6 @@
 
 import json
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -74,10 +73,11 @@ class Results(Row):
 
     @model_validator(mode="after")
     def _check(self) -> "Results":
-        self.metrics  # noqa: B018 - two rows with one metric name are refused here, not when writing
+        # Two rows that would share a metric's name are refused here, not when writing.
+        derive(self.tables, self.config.clock_mhz)
         return self
 
-    @cached_property
+    @property
     def metrics(self) -> dict[str, Metric]:
         """Metric by name, derived from the tables."""
         return derive(self.tables, self.config.clock_mhz)

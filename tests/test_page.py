@@ -88,7 +88,8 @@ def sample(blocks: int = 4, runs: tuple[str, ...] = ("W4/A4", "W6/A6", "W8/A8"))
             exactness=tuple(Exactness(run=run, tensors=118, integers=24_361_984, differing=0) for run in runs),
             verification=tuple(
                 UnitVerification(unit=unit, spec=spec, simulator="Icarus Verilog 11.0",
-                                 rows=400 if spec == "u8" else None, beats=16_400 + 977 * k, mismatches=0, cycle_mismatches=0, protocol_errors=0,
+                                 rows=400 if spec == "u8" else None, beats=16_400 + 977 * k,
+                                 mismatches=0, cycle_mismatches=0, protocol_errors=0,
                                  seconds=3.4 + k, passed=True, seed=0)
                 for k, unit in enumerate(UNITS) for spec in ("u4", "u8")
             ),
