@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,8 +13,28 @@ from sim.unit import Codes
 INT64_MAX = (1 << 63) - 1
 
 
+@numba.njit(cache=True, nogil=True)
+def _extremes(codes):  # type: ignore[no-untyped-def]
+    """Both ends in one pass, half the memory traffic of min and max; `codes` is flat and not empty."""
+    low = high = codes[0]
+    for n in range(codes.size):
+        low = min(low, codes[n])
+        high = max(high, codes[n])
+    return low, high
+
+
 def check_codes(tensor: str, codes: NDArray[Any], format: Integer) -> Codes:
     """`codes` as int64, after proving that each fits `format`; `tensor` is the name an error gives.
+
+    Raises:
+        InvariantError: a code is no integer or lies outside the format.
+    """
+    check_range(tensor, codes, format)
+    return codes.astype(np.int64, copy=False)
+
+
+def check_range(tensor: str, codes: NDArray[Any], format: Integer) -> tuple[int, int]:
+    """Smallest and largest of `codes`, after proving that they fit `format`.
 
     Raises:
         InvariantError: a code is no integer or lies outside the format.
@@ -25,7 +46,7 @@ def check_codes(tensor: str, codes: NDArray[Any], format: Integer) -> Codes:
         raise InvariantError(
             f"{tensor} spans [{low}, {high}], outside {format} = [{format.min_code}, {format.max_code}]"
         )
-    return codes.astype(np.int64, copy=False)
+    return low, high
 
 
 def check_bound(tensor: str, bound: int, limit: int = INT64_MAX) -> None:
@@ -50,7 +71,12 @@ def check_length(tensor: str, found: int, expected: int) -> None:
 
 def extremes(codes: NDArray[Any]) -> tuple[int, int]:
     """Smallest and largest code as Python integers, which never wrap; (0, 0) of an empty array."""
-    return (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    if not codes.size:
+        return 0, 0
+    if codes.dtype == np.int64 and codes.flags.c_contiguous:
+        low, high = _extremes(codes.reshape(-1))
+        return int(low), int(high)
+    return int(codes.min()), int(codes.max())
 
 
 def magnitude(codes: NDArray[Any]) -> int:

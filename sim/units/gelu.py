@@ -16,18 +16,16 @@ from sim.checks import check_codes
 from sim.unit import Beats, Codes, Port, Unit
 
 
-@numba.njit(cache=True, parallel=True)
-def _gelu(h, table, step, lift, shift, zero_point, high, codes):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _gelu(h, table, slopes, step, lift, shift, zero_point, high, codes):  # type: ignore[no-untyped-def]
+    """`slopes[i]` is `table[i + 1] - table[i]`, and both are 0 at the last entry, which stands for all beyond it."""
     mask = (np.int64(1) << step) - 1
     step_half = (np.int64(1) << step) >> 1
     half = (np.int64(1) << shift) >> 1
-    for n in numba.prange(h.size):
+    for n in range(h.size):
         magnitude = abs(h[n])
-        index = magnitude >> step
-        bump = np.int64(0)
-        if index + 1 < table.size:
-            slope = table[index + 1] - table[index]
-            bump = table[index] + ((slope * (magnitude & mask) + step_half) >> step)
+        index = min(magnitude >> step, table.size - 1)
+        bump = table[index] + ((slopes[index] * (magnitude & mask) + step_half) >> step)
         rectified = (max(h[n], 0) << lift) - bump
         codes[n] = min(max(((rectified + half) >> shift) + zero_point, 0), high)
 
@@ -101,7 +99,7 @@ class Gelu(Unit):
         """The code."""
         return {"o": Port(Integer(bits=self.out_bits, signed=False))}
 
-    def compute(self, *, h: Codes) -> Codes:
+    def compute(self, h: Codes) -> Codes:
         """Code of GELU of each `h`, in any shape.
 
         Raises:
@@ -112,16 +110,9 @@ class Gelu(Unit):
         high = self.outputs["o"].format.max_code
         shift = self.frac_bits + self.table_frac_bits
         table = np.array(self.table, np.int64)
-        _gelu(
-            inputs.reshape(-1),
-            table,
-            self.table_step,
-            self.table_frac_bits,
-            shift,
-            self.zero_point,
-            high,
-            codes,
-        )
+        slopes = np.diff(table, append=0)
+        flat, step, lift = inputs.reshape(-1), self.table_step, self.table_frac_bits
+        _gelu(flat, table, slopes, step, lift, shift, self.zero_point, high, codes)
         return codes.reshape(h.shape)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:

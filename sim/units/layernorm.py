@@ -21,7 +21,7 @@ GAIN = Integer(bits=18, signed=True)
 """One operand of a DSP block."""
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _inverse_root(variance):  # type: ignore[no-untyped-def]
     """(r, j) with `r² · v ≤ 2^62` for the largest r, v the variance times 2^−2j (FLOOR) in [2^30, 2^32)."""
     leading = np.int64(0)
@@ -39,10 +39,10 @@ def _inverse_root(variance):  # type: ignore[no-untyped-def]
     return root, octave
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _layernorm(x, gain, offset, epsilon, frac_bits, shift, high, codes):  # type: ignore[no-untyped-def]
     rows, channels = x.shape
-    for row in numba.prange(rows):
+    for row in range(rows):
         total = np.int64(0)
         squares = np.int64(0)
         for c in range(channels):

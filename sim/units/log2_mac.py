@@ -22,25 +22,32 @@ SQRT2_FRAC_BITS = 15
 _INT32_MAX = (1 << 31) - 1
 
 
-@numba.njit(cache=True, parallel=True)
-def _shifted_sums(a, w, shifts, parity, sums):  # type: ignore[no-untyped-def]
-    """`sums[p, g, m, :] += w[g, k, :] >> shifts[code]` over codes of parity p; a negative shift means zero.
+@numba.njit(cache=True, nogil=True)
+def _shifted_sums(codes, entries, w, shifts, parities, sums):  # type: ignore[no-untyped-def]
+    """`sums[g, m, p·N + n] = Σ_k w[g, k, n] >> shifts[e]` over `e = entries[codes[g, m, k]]` of parity p.
 
-    `w` and `sums` are int32 where the caller has proven that it suffices, else int64. The shift is one
-    number for a whole row of `w`, so the inner loop is a packed shift and add.
+    Entry 0 is that of the code that means zero. K is a multiple of four: four rows of `w`, shifted once by every shift
+    there is, serve all M sums while they are in the first-level cache, and the inner loop only adds.
+    `w` and `sums` are int32 where the caller has proven that it suffices, else int64.
     """
-    groups, rows, depth = a.shape
-    for row in numba.prange(groups * rows):
-        group = row // rows
-        m = row % rows
-        for k in range(depth):
-            code = a[group, m, k]
-            shift = shifts[code]
-            if shift >= 0:
-                terms = w[group, k]
-                total = sums[parity[code], group, m]
-                for n in range(terms.shape[0]):
-                    total[n] += terms[n] >> shift
+    groups, rows, depth = codes.shape
+    columns = w.shape[2]
+    table = np.zeros((4, shifts.size, sums.shape[2]), w.dtype)
+    for group in range(groups):
+        for k in range(0, depth, 4):
+            for step in range(4):
+                for entry in range(1, shifts.size):
+                    first = parities[entry] * columns
+                    for n in range(columns):
+                        table[step, entry, first + n] = w[group, k + step, n] >> shifts[entry]
+            for m in range(rows):
+                t0 = table[0, entries[codes[group, m, k]]]
+                t1 = table[1, entries[codes[group, m, k + 1]]]
+                t2 = table[2, entries[codes[group, m, k + 2]]]
+                t3 = table[3, entries[codes[group, m, k + 3]]]
+                total = sums[group, m]
+                for n in range(total.size):
+                    total[n] += t0[n] + t1[n] + t2[n] + t3[n]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,27 +151,35 @@ class Log2Mac(Unit):
         check_length("the rows of log2_mac operand w", w.shape[-2], a.shape[-1])
         codes = check_codes("log2_mac operand a", a, self.code_format)
         terms = (check_codes("log2_mac operand w", w, self.w_format) - self.w_zero_point) << self.frac_bits
-        even, odd = self._sums(codes.reshape(-1, *a.shape[-2:]), terms.reshape(-1, *w.shape[-2:]))
-        acc = even
+        sums = self._sums(codes.reshape(-1, *a.shape[-2:]), terms.reshape(-1, *w.shape[-2:]))
+        acc = sums[0]
         if self.steps_per_octave == 2:
-            acc = even + ((odd * SQRT2 + (1 << (SQRT2_FRAC_BITS - 1))) >> SQRT2_FRAC_BITS)
+            acc = acc + ((sums[1] * SQRT2 + (1 << (SQRT2_FRAC_BITS - 1))) >> SQRT2_FRAC_BITS)
         return check_codes("log2_mac accumulator", acc.reshape(*a.shape[:-1], w.shape[-1]), self.acc_format)
 
-    def _sums(self, a: Codes, w: Codes) -> tuple[Codes, Codes]:
-        """Sums of the even and the odd codes' terms in the narrowest exact arithmetic; base 2: all, twice."""
+    def _sums(self, a: Codes, w: Codes) -> Codes:
+        """`[steps_per_octave, G, M, N]` sums of the even, then of the odd codes' terms, in the narrowest arithmetic."""
+        groups, rows, depth = a.shape
+        columns, steps = w.shape[2], self.steps_per_octave
         # A term is within |w|, a negative one never above −1: K · max(|w|, 1) bounds every partial sum.
-        bound = a.shape[-1] * max(magnitude(w), 1)
+        bound = depth * max(magnitude(w), 1)
         check_bound("log2_mac joined sum", bound * (SQRT2 + 1) + (1 << SQRT2_FRAC_BITS))
-        narrow = bound <= _INT32_MAX
-        kind = np.int32 if narrow else np.int64
-        steps = self.steps_per_octave
+        kind = np.int32 if bound <= _INT32_MAX else np.int64
         # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
-        shifts = np.minimum(np.array(self.shifts), 31 if narrow else 62).astype(kind)
-        parity = np.arange(self.zero_code + 1) % steps
-        sums = np.zeros((steps, a.shape[0], a.shape[1], w.shape[2]), kind)
-        _shifted_sums(a, np.ascontiguousarray(w, kind), shifts, parity, sums)
-        wide = sums.astype(np.int64)
-        return wide[0], wide[-1]
+        shifts = np.minimum(np.array(self.shifts[:-1]), 31 if kind is np.int32 else 62)
+        pairs, entry_of = np.unique(
+            np.stack([shifts, np.arange(shifts.size) % steps]), axis=1, return_inverse=True
+        )
+        entries = np.append(entry_of + 1, 0)
+        # Zero codes make K a multiple of four.
+        padded = -depth % 4
+        codes = np.pad(a.astype(np.int16), ((0, 0), (0, 0), (0, padded)), constant_values=self.zero_code)
+        terms = np.pad(w, ((0, 0), (0, padded), (0, 0))).astype(kind)
+        sums = np.zeros((groups, rows, steps * columns), kind)
+        _shifted_sums(
+            codes, entries, terms, np.append(0, pairs[0]).astype(kind), np.append(0, pairs[1]), sums
+        )
+        return sums.astype(np.int64).reshape(groups, rows, steps, columns).transpose(2, 0, 1, 3)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One accumulator per row of `a`, a row being the beats up to `last`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numba
 import numpy as np
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import MAX_BITS, Integer
-from sim.checks import check_bound, check_codes, check_length, magnitude
+from sim.checks import check_bound, check_codes, check_length, check_range, magnitude
 from sim.unit import Beats, Codes, Port, Unit
 
 _INT16_MAX = (1 << 15) - 1
 _INT32_MAX = (1 << 31) - 1
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _narrow_products(a, w, bias, acc):  # type: ignore[no-untyped-def]
     """int16 x int16 in int32, for which LLVM emits the packed multiply-add; the caller has proven the bound.
 
@@ -25,7 +25,7 @@ def _narrow_products(a, w, bias, acc):  # type: ignore[no-untyped-def]
     """
     groups, rows, depth = a.shape
     blocks = (rows + 7) // 8
-    for block in numba.prange(groups * blocks):
+    for block in range(groups * blocks):
         group = block // blocks
         start = block % blocks * 8
         stop = min(start + 8, rows)
@@ -38,11 +38,11 @@ def _narrow_products(a, w, bias, acc):  # type: ignore[no-untyped-def]
                 acc[group, m, n] = bias[n] + np.int64(total)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _wide_products(a, w, bias, acc):  # type: ignore[no-untyped-def]
     """The same in int64, for operands or sums that need it."""
     groups, rows, depth = a.shape
-    for row in numba.prange(groups * rows):
+    for row in range(groups * rows):
         group = row // rows
         m = row % rows
         weights = w[group % w.shape[0]]
@@ -51,6 +51,16 @@ def _wide_products(a, w, bias, acc):  # type: ignore[no-untyped-def]
             for k in range(depth):
                 total += a[group, m, k] * weights[n, k]
             acc[group, m, n] = total
+
+
+class Operand(NamedTuple):
+    """Codes less their zero point, in C order: int16 where that holds them, else int64."""
+
+    codes: NDArray[np.int16] | NDArray[np.int64]
+    reach: int
+    """Largest magnitude."""
+    row_reach: int
+    """Largest sum of magnitudes along the last axis, or a bound on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +109,21 @@ class Mac(Unit):
         """One accumulator per dot product."""
         return {"o": Port(self.acc_format)}
 
-    def compute(self, *, a: Codes, w: Codes, bias: Codes | None = None) -> Codes:
+    def prepare(self, name: str, constant: Codes) -> Codes | Operand:
+        """What `compute` takes as well in place of constant `name`: a weight, checked and packed once."""
+        if name != "w":
+            return constant
+        operand = self._centred(name, constant, self.w_format, self.w_zero_point)
+        # Weights seldom reach their extremes, so the sum of their magnitudes is a much closer bound.
+        sums = np.abs(operand.codes.astype(np.int64)).sum(axis=-1)
+        return operand._replace(row_reach=magnitude(sums))
+
+    def compute(self, *, a: Codes, w: Codes | Operand, bias: Codes | None = None) -> Codes:
         """`acc[.., m, n] = bias[n] + Σ_k (a[.., m, k] − a_zero_point) · (w[.., n, k] − w_zero_point)`.
 
         Args:
             a: `[.., M, K]`.
-            w: `[N, K]`, shared by all of `a`, or `[.., N, K]` with the leading axes of `a`.
+            w: `[N, K]`, shared by all of `a`, or `[.., N, K]` with its leading axes; or either, prepared.
             bias: `[N]`; none means 0.
 
         Returns:
@@ -113,21 +132,26 @@ class Mac(Unit):
         Raises:
             InvariantError: a code lies outside its format, or an accumulator outside `acc_bits`.
         """
-        if w.ndim > 2 and w.shape[:-2] != a.shape[:-2]:
-            raise InvariantError(f"mac operands a {a.shape} and w {w.shape} differ in their leading axes")
-        check_length("the last axis of mac operand w", w.shape[-1], a.shape[-1])
-        outputs, depth = w.shape[-2:]
+        left = self._centred("a", a, self.a_format, self.a_zero_point)
+        right = w if isinstance(w, Operand) else self._centred("w", w, self.w_format, self.w_zero_point)
+        shape = right.codes.shape
+        if len(shape) > 2 and shape[:-2] != a.shape[:-2]:
+            raise InvariantError(f"mac operands a {a.shape} and w {shape} differ in their leading axes")
+        check_length("the last axis of mac operand w", shape[-1], a.shape[-1])
         biases = (
-            np.zeros(outputs, np.int64) if bias is None else check_codes("mac bias", bias, self.acc_format)
+            np.zeros(shape[-2], np.int64) if bias is None else check_codes("mac bias", bias, self.acc_format)
         )
-        check_length("mac bias", biases.size, outputs)
-        left = check_codes("mac operand a", a, self.a_format) - self.a_zero_point
-        right = check_codes("mac operand w", w, self.w_format) - self.w_zero_point
-        # A weight matrix is shared, so that all rows of the batch form one group.
-        rows = a.shape[-2] if w.ndim > 2 else a.size // max(depth, 1)
-        left, right = left.reshape(-1, rows, depth), right.reshape(-1, outputs, depth)
-        acc = _products(left, right, biases).reshape(*a.shape[:-1], outputs)
+        check_length("mac bias", biases.size, shape[-2])
+        acc = _products(left, right, biases).reshape(*a.shape[:-1], shape[-2])
         return check_codes("mac accumulator", acc, self.acc_format)
+
+    def _centred(self, name: str, codes: Codes, format: Integer, zero_point: int) -> Operand:
+        """`codes` less their zero point, checked and in the narrowest type a kernel takes."""
+        low, high = check_range(f"mac operand {name}", codes, format)
+        reach = max(zero_point - low, high - zero_point, 0)
+        kind = np.int16 if reach <= _INT16_MAX else np.int64
+        centred = np.subtract(codes, zero_point, out=np.empty(codes.shape, kind), casting="unsafe")
+        return Operand(centred, reach, codes.shape[-1] * reach)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One accumulator per row of `a`, a row being the beats up to `last`."""
@@ -157,15 +181,18 @@ def _reach(format: Integer, zero_point: int) -> int:
     return max(abs(format.min_code - zero_point), abs(format.max_code - zero_point))
 
 
-def _products(a: Codes, w: Codes, bias: Codes) -> Codes:
-    """`[G, M, N]` from centred `[G, M, K]` and `[G or 1, N, K]` in the narrowest exact arithmetic."""
-    reach_a = magnitude(a)
+def _products(a: Operand, w: Operand, bias: Codes) -> Codes:
+    """`[G, M, N]` from `[.., M, K]` and `[N, K]` or `[.., N, K]` in the narrowest exact arithmetic."""
+    outputs, depth = w.codes.shape[-2:]
     # Every partial sum, in whatever order, is within max|a| · max_n Σ_k |w[n, k]|.
-    bound = reach_a * (int(np.abs(w).sum(axis=-1).max()) if w.size else 0)
+    bound = a.reach * w.row_reach
     check_bound("mac partial sum", bound + magnitude(bias))
-    acc = np.empty((a.shape[0], a.shape[1], w.shape[1]), np.int64)
-    if bound <= _INT32_MAX and max(reach_a, magnitude(w)) <= _INT16_MAX:
-        _narrow_products(a.astype(np.int16), w.astype(np.int16), bias, acc)
+    # A weight matrix is shared, so that all rows of the batch form one group.
+    rows = a.codes.shape[-2] if w.codes.ndim > 2 else a.codes.size // max(depth, 1)
+    left, right = a.codes.reshape(-1, rows, depth), w.codes.reshape(-1, outputs, depth)
+    acc = np.empty((left.shape[0], rows, outputs), np.int64)
+    if bound <= _INT32_MAX and left.dtype == right.dtype == np.int16:
+        _narrow_products(left, right, bias, acc)
     else:
-        _wide_products(np.ascontiguousarray(a), np.ascontiguousarray(w), bias, acc)
+        _wide_products(left.astype(np.int64), right.astype(np.int64), bias, acc)
     return acc

@@ -19,10 +19,10 @@ SHIFT = Integer(bits=6, signed=False)
 MAX_SHIFT = 62
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _requantize(acc, multiplier, offset, shift, low, high, codes):  # type: ignore[no-untyped-def]
     rows, channels = acc.shape
-    for row in numba.prange(rows):
+    for row in range(rows):
         for n in range(channels):
             scaled = (acc[row, n] * multiplier[n] + offset[n]) >> shift[n]
             codes[row, n] = min(max(scaled, low), high)

@@ -14,10 +14,10 @@ from sim.checks import check_codes
 from sim.unit import Beats, Codes, Port, Unit
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _add(a, b, low, high, sums):  # type: ignore[no-untyped-def] # pragma: no cover
     rows, period = a.shape
-    for row in numba.prange(rows):
+    for row in range(rows):
         addend = b[row % b.shape[0]]
         for n in range(period):
             sums[row, n] = min(max(a[row, n] + addend[n], low), high)

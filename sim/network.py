@@ -1,0 +1,187 @@
+"""Runs a program on a batch of images: every operation in order, in integers, every tensor checked."""
+
+import os
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.errors import InvariantError, UserError
+from golden.program import Operation, Program, Tensor
+from sim.checks import check_codes, check_range
+from sim.movement import move
+from sim.registry import unit_of
+from sim.unit import Codes
+
+ALL = "all"
+"""Value of `capture` that keeps every tensor."""
+_SLICE = 2
+"""Images that go through the operations together: few, so that a tensor is still cached when it is read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What one batch gives."""
+
+    logits: Codes
+    """Codes of the output tensor, `[B, classes]`."""
+    tensors: Mapping[str, Codes]
+    """Captured activation tensors by name, with the batch axis in front."""
+
+
+class _Computes(Protocol):
+    def compute(self, *operands: Any, **named: Any) -> Codes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One operation made ready."""
+
+    operation: Operation
+    unit: _Computes | None
+    """None for movement."""
+    constants: Mapping[str, Any]
+    """Constant operands by input name, as the unit prepared them."""
+    spent: tuple[str, ...]
+    """Tensors nobody reads afterwards."""
+
+    def run(self, live: Mapping[str, Codes]) -> Codes:
+        operands = {
+            name: self.constants[name] if name in self.constants else live[source]
+            for name, source in self.operation.inputs.items()
+        }
+        if self.unit is None:
+            return move(operands, self.operation.parameters)
+        if len(operands) == 1:
+            return self.unit.compute(*operands.values())
+        return self.unit.compute(**operands)
+
+
+class Executor:
+    """A program made ready once, to run many batches.
+
+    Args:
+        program: the model; its constants are used in place and must not change.
+
+    Raises:
+        InvariantError: an operation names an unknown unit or tensor, or parameters the unit refuses.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._steps = _prepare(program)
+
+    def run(
+        self, images: NDArray[Any], *, capture: Collection[str] = (), threads: int | None = None
+    ) -> RunResult:
+        """Runs a batch, each thread taking a few images at a time through all operations.
+
+        Args:
+            images: image codes `[B, C, H, W]`, any integer type.
+            capture: names of the tensors to keep, or `"all"`.
+            threads: how many; by default as many as this process may run on. The result does not depend on it.
+
+        Returns:
+            Logits `[B, classes]` and the captured tensors.
+
+        Raises:
+            UserError: the images have another shape, or a captured name is no tensor.
+            InvariantError: a tensor leaves its declared shape or format.
+        """
+        kept = self._kept(capture)
+        expected = self.program.tensors[self.program.input]
+        if images.ndim != len(expected.shape) + 1 or images.shape[1:] != expected.shape or not images.size:
+            raise UserError(
+                f"images have shape {images.shape}, this program takes [batch, {_listed(expected)}]"
+            )
+        check_range(self.program.input, images, expected.format)
+        starts = range(0, len(images), _SLICE)
+        with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+            slices = list(pool.map(lambda start: self._run(images[start : start + _SLICE], kept), starts))
+        return RunResult(
+            logits=np.concatenate([part.logits for part in slices]),
+            tensors={
+                name: np.concatenate([part.tensors[name] for part in slices]) for name in slices[0].tensors
+            },
+        )
+
+    def _run(self, images: NDArray[Any], kept: Collection[str]) -> RunResult:
+        """One slice of the batch."""
+        live = {self.program.input: images.astype(np.int64, copy=False)}
+        captured = {name: codes for name, codes in live.items() if name in kept}
+        for step in self._steps:
+            output = step.operation.output
+            live[output] = self._execute(step, live, len(images))
+            if output in kept:
+                captured[output] = live[output]
+            for name in step.spent:
+                del live[name]
+        return RunResult(logits=live[self.program.output].reshape(len(images), -1), tensors=captured)
+
+    def _execute(self, step: _Step, live: Mapping[str, Codes], batch: int) -> Codes:
+        """One operation's output, inside its declared shape and format."""
+        operation = step.operation
+        try:
+            codes = step.run(live)
+        except (InvariantError, ValueError, TypeError) as error:
+            raise InvariantError(f"operation {operation.name}: {error}") from error
+        declared = self.program.tensors[operation.output]
+        if codes.shape != (batch, *declared.shape):
+            raise InvariantError(
+                f"operation {operation.name} gives {operation.output} of shape {codes.shape[1:]}, "
+                f"not [{_listed(declared)}]"
+            )
+        return check_codes(operation.output, codes, declared.format)
+
+    def _kept(self, capture: Collection[str]) -> Collection[str]:
+        if capture == ALL:
+            return self.program.tensors
+        if isinstance(capture, str):
+            capture = (capture,)
+        for name in capture:
+            if name not in self.program.tensors:
+                near = get_close_matches(name, self.program.tensors, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise UserError(f"capture: the program has no tensor {name!r}{hint}")
+        return capture
+
+
+def run(program: Program, images: NDArray[Any], *, capture: Collection[str] = ()) -> RunResult:
+    """Runs one batch of image codes `[B, C, H, W]`; see `Executor.run`."""
+    return Executor(program).run(images, capture=capture)
+
+
+def _prepare(program: Program) -> tuple[_Step, ...]:
+    """Every operation with its unit, after checking that its operands exist when it runs."""
+    last_use = {source: n for n, o in enumerate(program.operations) for source in o.inputs.values()}
+    made = {program.input}
+    steps = []
+    for n, operation in enumerate(program.operations):
+        for source in operation.inputs.values():
+            if source not in made and source not in program.constants:
+                raise InvariantError(f"operation {operation.name} reads {source!r} before anything makes it")
+        if operation.output in made or operation.output not in program.tensors:
+            raise InvariantError(f"operation {operation.name} makes {operation.output!r} twice or undeclared")
+        made.add(operation.output)
+        # An output that nobody reads is spent at once, unless it is the program's.
+        candidates = {*operation.inputs.values(), operation.output} & made
+        spent = {name for name in candidates if last_use.get(name, n) == n} - {program.output}
+        unit = None if operation.unit == "move" else cast(_Computes, unit_of(program, operation))
+        prepare = getattr(unit, "prepare", lambda _, constant: constant)
+        constants = {
+            name: prepare(name, program.constants[source])
+            for name, source in operation.inputs.items()
+            if source not in made
+        }
+        steps.append(_Step(operation, unit, constants, tuple(sorted(spent))))
+    if program.output not in made:
+        raise InvariantError(f"no operation makes the program's output {program.output!r}")
+    return tuple(steps)
+
+
+def _listed(tensor: Tensor) -> str:
+    return ", ".join(str(length) for length in tensor.shape)
