@@ -25,7 +25,7 @@ class StreamUnit(wiring.Component):
     """A component whose ports are exactly the streams of its spec.
 
     Every unit keeps three rules, which cosimulation checks: `valid` never waits for `ready`; an offered
-    payload stays unchanged until it is taken; the cycle of every handshake is `spec.timing`'s when nobody stalls.
+    payload stays unchanged until it is taken; without stalls every handshake's cycle is `spec.timing`'s.
     """
 
     def __init__(self, spec: Unit) -> None:

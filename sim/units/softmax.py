@@ -241,6 +241,17 @@ class Softmax(Unit):
             raise ValueError(f"scores must hold at least one row of one score, not shape {scores.shape}")
         return self._codes(flat, np.arange(0, flat.size + 1, length)).reshape(scores.shape)
 
+    def level(self, row: Codes) -> int:
+        """log2 S + log2_scale of one row of scores, with log_frac_bits fraction bits: what every t_i adds to d_i."""
+        exp_base, exp_slope, log_base, log_slope = self._tables()
+        total = _sum_of_powers(
+            row, row.max(), self.score_frac_bits, exp_base, exp_slope, self.exp_segment_shift
+        )
+        log2_sum = _log2_sum(
+            total, self.exp_bits, self.log_frac_bits, log_base, log_slope, self.log_segment_shift
+        )
+        return int(log2_sum) + self.log2_scale
+
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """Codes of the rows in stream `i`, of any lengths."""
         i = inputs["i"]
@@ -262,6 +273,10 @@ class Softmax(Unit):
         """
         return rows * (3 * length + self.row_overhead - 1)
 
+    def _tables(self) -> list[Codes]:
+        tables = (self.exp_base, self.exp_slope, self.log_base, self.log_slope)
+        return [np.array(entries, dtype=np.int64) for entries in tables]
+
     def _starts(self, beats: Beats) -> Codes:
         if not len(beats.last) or not beats.last[-1]:
             raise ValueError("stream i must end with a beat that closes a row")
@@ -277,12 +292,8 @@ class Softmax(Unit):
             raise ValueError(
                 f"scores must be in {port} = [{port.min_code}, {port.max_code}], not [{low}, {high}]"
             )
-        tables = (
-            np.array(t, dtype=np.int64)
-            for t in (self.exp_base, self.exp_slope, self.log_base, self.log_slope)
-        )
         codes: Codes = _softmax_rows(
-            np.ascontiguousarray(scores), starts, *tables, self.exp_segment_shift, self.log_segment_shift,
+            np.ascontiguousarray(scores), starts, *self._tables(), self.exp_segment_shift, self.log_segment_shift,
             self.score_frac_bits, self.exp_bits, self.log_frac_bits, self.log2_scale, self.code_shift,
             (1 << self.code_bits) - 1,
         )  # fmt: skip

@@ -1,0 +1,116 @@
+"""Softmax in reports: sweep over code bits and base; stimuli at every change of the code and at the ends."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from golden.softmax_tables import softmax_tables
+from reports.registry import reference_parameters
+from sim.unit import Beats, Codes
+from sim.units.softmax import Softmax
+
+EXP_BITS, LOG_FRAC_BITS = 18, 12
+
+SWEEP = [
+    Softmax(
+        score_bits=16,
+        score_frac_bits=9,
+        code_bits=code_bits,
+        steps_per_octave=steps,
+        max_length=197,  # a class token and 14 x 14 patches
+        log2_scale=0,
+        exp_bits=EXP_BITS,
+        log_frac_bits=LOG_FRAC_BITS,
+        **softmax_tables(EXP_BITS, LOG_FRAC_BITS),
+    )
+    for steps in (1, 2)
+    for code_bits in (4, 6, 8)
+]
+
+
+def label(spec: Softmax) -> str:
+    """Such as `log2-4b-s16.9-n197`: base, code bits, score format, longest row."""
+    base = "log2" if spec.steps_per_octave == 1 else "logsqrt2"
+    return f"{base}-{spec.code_bits}b-s{spec.score_bits}.{spec.score_frac_bits}-n{spec.max_length}"
+
+
+def stimuli(spec: Softmax, rng: np.random.Generator) -> dict[str, Beats]:
+    """Rows: random of several spreads; ends of the format; equal; one dominant; each change of the code."""
+    return {"i": beats([*_random_rows(spec, rng), *_end_rows(spec), *step_rows(spec)])}
+
+
+def reference(spec: Softmax, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
+    """Codes by golden's reference, row by row."""
+    import torch
+
+    from golden.units.softmax import golden
+
+    i = inputs["i"]
+    rows = np.split(i.codes[:, 0], np.flatnonzero(i.last)[:-1] + 1)
+    codes = [golden(torch.from_numpy(row), **reference_parameters(golden, spec)).numpy() for row in rows]
+    return {"o": Beats(np.concatenate(codes)[:, None], i.last)}
+
+
+def beats(rows: list[Codes]) -> Beats:
+    """Rows as one stream."""
+    last = np.zeros(sum(len(row) for row in rows), np.bool_)
+    last[np.cumsum([len(row) for row in rows]) - 1] = True
+    return Beats(np.concatenate(rows)[:, None], last)
+
+
+def _random_rows(spec: Softmax, rng: np.random.Generator) -> Iterator[Codes]:
+    """Spreads of 1/2 to 32 octaves, lengths up to the longest; the first two are short, for the resets."""
+    port = spec.inputs["i"].format
+    for n, octaves in enumerate((2, 8, 0.5, 2, 8, 32)):
+        length = int(rng.integers(4, 12)) if n < 5 else spec.max_length
+        spread = rng.normal(0, octaves, min(length, spec.max_length)) * (1 << spec.score_frac_bits)
+        yield np.clip(np.rint(spread), port.min_code, port.max_code).astype(np.int64)
+    yield rng.integers(port.min_code, port.max_code + 1, min(16, spec.max_length))
+
+
+def _end_rows(spec: Softmax) -> Iterator[Codes]:
+    low, high = spec.inputs["i"].format.min_code, spec.inputs["i"].format.max_code
+    for row in (
+        [low],
+        [high],
+        [0],
+        [low] * 5,
+        [high] * 4,
+        [0] * 3,
+        [high, low, low],
+        [low, low, high],
+        [low, high] * 3,
+    ):
+        yield np.array(row[: spec.max_length], np.int64)
+    yield np.full(spec.max_length, high)  # the largest sum
+
+
+def step_rows(spec: Softmax) -> Iterator[Codes]:
+    """Rows of maxima, then the differences d just before and at each change of the code.
+
+    A quarter of a row is at the maximum, so the others hardly move the sum. They still may, and with it the
+    changes: the differences are found again until they stay.
+    """
+    high = spec.inputs["i"].format.max_code
+    maxima = max(spec.max_length // 4, 1)
+    most = spec.max_length - maxima
+    codes = np.arange(1, 1 << spec.code_bits)
+    per_row = max(most // 2, 1)
+    for start in range(0, len(codes), per_row) if most >= 2 else ():
+        differences = np.zeros(2 * len(codes[start : start + per_row]), np.int64)
+        for _ in range(8):
+            row = high - np.concatenate((np.zeros(maxima, np.int64), differences))
+            again = _steps(spec, codes[start : start + per_row], spec.level(row))
+            if np.array_equal(again, differences):
+                break
+            differences = again
+        yield row
+
+
+def _steps(spec: Softmax, codes: Codes, level: int) -> Codes:
+    """Smallest d whose code is at least each of `codes`, and the d before; within the format."""
+    finer = spec.log_frac_bits - spec.score_frac_bits
+    # (d << finer) + level + half ≥ code << h, solved for d with a ceiling.
+    need = (codes << spec.code_shift) - ((1 << spec.code_shift) >> 1) - level
+    first = -(-need >> finer)
+    return np.clip(np.concatenate((first, first - 1)), 0, (1 << spec.score_bits) - 1)
