@@ -196,8 +196,9 @@ class Layernorm(Unit):
         """Cycles from one row's first beat to the next row's: load, solve, emit."""
         return 2 * self.channels + self.solve_cycles - 1
 
-    def cycles(self, rows: int) -> int:
-        """Cycles from the first beat of `rows` rows to the last code, inclusive."""
+    def cycles(self, rows: int, length: int) -> int:
+        """Cycles from the first beat of `rows` rows to the last code, inclusive; `length` must be `channels`."""
+        check_length("layernorm row", length, self.channels)
         return rows * self.interval + self.emit_cycles
 
     def _check_rows(self, x: Beats) -> NDArray[np.bool_]:

@@ -1,0 +1,123 @@
+"""The hardware that a schedule assumes: how many of each unit, and the clock; read from TOML."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from golden.errors import UserError
+from sim.registry import unit_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Array:
+    """A matrix unit: `rows` × `columns` multiply-accumulators, each keeping one output until it is done."""
+
+    rows: int
+    """Rows of the left operand that are in work together."""
+    columns: int
+    """Columns of the output that are in work together."""
+
+    @property
+    def width(self) -> int:
+        """Multiply-accumulates per cycle."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """An element-wise unit, `lanes` times side by side."""
+
+    lanes: int
+    """Codes per cycle."""
+
+    @property
+    def width(self) -> int:
+        """Codes per cycle."""
+        return self.lanes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """A row unit, `copies` times, each with a row of its own."""
+
+    copies: int
+    """Rows in work together."""
+
+    @property
+    def width(self) -> int:
+        """Codes per cycle at most."""
+        return self.copies
+
+
+Share = Array | Lanes | Copies
+_SHARES: tuple[type[Share], ...] = (Array, Lanes, Copies)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """How much of each unit there is."""
+
+    clock_mhz: int
+    """Clock in MHz, at least 1; cycles do not depend on it."""
+    shares: Mapping[str, Share]
+    """Unit name -> how many of it."""
+
+    def __post_init__(self) -> None:
+        if self.clock_mhz < 1:
+            raise ValueError(f"clock_mhz must be at least 1, not {self.clock_mhz}")
+        for unit, share in self.shares.items():
+            for field in fields(share):
+                if getattr(share, field.name) < 1:
+                    raise ValueError(
+                        f"{unit}: {field.name} must be at least 1, not {getattr(share, field.name)}"
+                    )
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> "Accelerator":
+        """Reads a TOML file; without one, the description that comes with vitrtl.
+
+        Raises:
+            UserError: the file is missing or not TOML, or a key or value in it is wrong.
+        """
+        source = path or resources.files("sim") / "accelerators" / "default.toml"
+        try:
+            entries = tomllib.loads(source.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UserError(f"{source} is not a readable accelerator description: {error}") from error
+        clock_mhz = _positive(entries.pop("clock_mhz", None), f"{source}: clock_mhz")
+        for name in entries:
+            _known(name, ("clock_mhz", *unit_names()), f"{source}:")
+        shares = {name: _share(table, f"{source}: [{name}]") for name, table in entries.items()}
+        return cls(clock_mhz=clock_mhz, shares=shares)
+
+
+def _share(table: Any, where: str) -> Share:
+    """The kind of share whose keys the table has."""
+    if not isinstance(table, dict):
+        raise UserError(f"{where} must be a table, such as lanes = 32")
+    keys = {kind: tuple(field.name for field in fields(kind)) for kind in _SHARES}
+    for name in table:
+        _known(name, [key for names in keys.values() for key in names], where)
+    for kind, names in keys.items():
+        if set(table) == set(names):
+            return kind(**{name: _positive(value, f"{where} {name}") for name, value in table.items()})
+    choices = ", or ".join(" and ".join(names) for names in keys.values())
+    raise UserError(f"{where} has {', '.join(table) or 'no key'}; it needs {choices}")
+
+
+def _positive(value: object, where: str) -> int:
+    if type(value) is not int or value < 1:
+        shown = "missing" if value is None else repr(value)
+        raise UserError(f"{where} is {shown}; it must be a whole number from 1")
+    return value
+
+
+def _known(name: str, known: Iterable[str], where: str) -> None:
+    names = list(known)
+    if name not in names:
+        near = get_close_matches(name, names, n=1, cutoff=0)[0]
+        raise UserError(f"{where} unknown key {name!r}; the nearest known one is {near!r}")
