@@ -5,6 +5,8 @@ The only file that imports timm; the rest of the package takes what it needs fro
 
 import difflib
 import pickle
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+import huggingface_hub
 import torch
 from PIL import Image
 from safetensors import SafetensorError
@@ -157,12 +160,27 @@ def _download(name: str) -> nn.Module:
     if not timm.models.is_model_pretrained(name):
         raise UserError(f"timm has no pretrained weights for {name}; give the weights with --weights FILE")
     try:
+        _check_connection(name)
         return cast(nn.Module, timm.create_model(name, pretrained=True))
     except Exception as error:  # whatever the network, the proxy, the hub's client and its cache come up with
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
             f"the pretrained weights of {name} could not be downloaded ({reason}); give --weights FILE"
         ) from error
+
+
+def _check_connection(name: str) -> None:
+    """Fails at once where neither the cache nor the hub can answer; its client would retry for a minute."""
+    hub = timm.get_pretrained_cfg(name).hf_hub_id
+    if hub is None or huggingface_hub.constants.HF_HUB_OFFLINE:
+        return
+    names = ("model.safetensors", "pytorch_model.bin")
+    if any(isinstance(huggingface_hub.try_to_load_from_cache(hub, file), str) for file in names):
+        return
+    try:
+        urllib.request.urlopen(huggingface_hub.constants.ENDPOINT, timeout=10).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()  # an answer all the same
 
 
 def _create(name: str, state: Mapping[str, Tensor]) -> nn.Module:
