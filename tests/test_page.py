@@ -177,9 +177,7 @@ def test_a_full_page_has_every_section_and_a_place_for_every_figure(full: str) -
 def test_the_headline_answers_the_three_questions(full: str) -> None:
     words = _Page(full).words()
     band = words[: words.index("Accuracy Agreement Fidelity per layer")]
-    assert (
-        "W4/A4 93.06 92.78 92.78 W6/A6 96.67 96.39 96.39 W8/A8 97.50 97.50 97.22 float 97.78" in band
-    )
+    assert "W4/A4 93.06 92.78 92.78 W6/A6 96.67 96.39 96.39 W8/A8 97.50 97.50 97.22 float 97.78" in band
     vectors = 2 * sum(16_400 + 977 * k for k in range(7))
     assert f"0 of {vectors:,} vectors differ cycle differences 0 protocol errors 0" in band
     assert "458,190 cycles per image 2.29 ms at 200 MHz, the same for every run" in band
