@@ -135,8 +135,22 @@ def test_failed_download_asks_for_weights(monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError("no route to host\nand a second line")
 
     monkeypatch.setattr(pretrained.timm, "create_model", offline)
+    monkeypatch.setattr(pretrained, "_check_connection", lambda name: None)
     message = refusal(DEIT, None)
     assert message.endswith("could not be downloaded (no route to host); give --weights FILE")
+
+
+def test_missing_network_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hub = pretrained.huggingface_hub
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://localhost:9")  # the discard port: nobody answers
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(pretrained.timm, "create_model", lambda *_, **__: pytest.fail("the client was asked"))
+    message = refusal(DEIT, None)
+    assert "could not be downloaded" in message
+    assert "Connection refused" in message
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: str(tmp_path))
+    pretrained._check_connection(DEIT)  # in the cache: no connection is needed
 
 
 def test_model_without_pretrained_weights_asks_for_them() -> None:
