@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Array, Const, Mux, Shape, Value
+from amaranth.hdl import Array, Cat, Const, Mux, Shape, Value
 
 from golden.formats import Integer
 
@@ -46,3 +46,38 @@ def product_parts(a: Value, b: Value, bits: int) -> list[Value]:
         copies = [Mux(b[n], a, 0) << (n - low) for n in range(low, min(low + bits, len(b)))]
         parts.append(sum(copies[1:], copies[0]))
     return parts
+
+
+def constant_product(value: Value, factor: int) -> Value:
+    """`value · factor` as shifts, sums and differences: one adder per non-zero digit of `factor` but the first.
+
+    The digits are the signed ones with the fewest non-zero (canonical signed digit form).
+
+    >>> signed_digits(192), signed_digits(7), signed_digits(-3)
+    ([(6, -1), (8, 1)], [(0, -1), (3, 1)], [(0, 1), (2, -1)])
+    """
+    terms = [(value << place) if digit > 0 else -(value << place) for place, digit in signed_digits(factor)]
+    return sum(terms[1:], terms[0]) if terms else Const(0)
+
+
+def signed_digits(number: int) -> list[tuple[int, int]]:
+    """Non-zero digits (place, ±1) of `number` in canonical signed digit form, lowest first."""
+    digits, place = [], 0
+    while number:
+        if number & 1:
+            digit = 2 - (number & 3)  # 1 when the next bit is 0, −1 when it is 1
+            digits.append((place, digit))
+            number -= digit
+        number >>= 1
+        place += 1
+    return digits
+
+
+def leading_one(value: Value) -> Value:
+    """Index of the highest set bit of unsigned `value`, 0 when none is; halves chosen top down, log depth."""
+    if len(value) <= 1:
+        return Const(0, 0)
+    half = 1 << ((len(value) - 1).bit_length() - 1)
+    high, low = value[half:], value[:half]
+    inner = Mux(high.any(), leading_one(high), leading_one(low))
+    return Cat(inner[: (half - 1).bit_length()], high.any())

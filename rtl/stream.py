@@ -1,6 +1,9 @@
 """Streams of a unit's spec as Amaranth ports: valid, ready, payload of lanes and an optional `last`."""
 
-from amaranth.hdl import Shape, signed, unsigned
+from functools import reduce
+from operator import and_
+
+from amaranth.hdl import Module, Shape, Signal, Value, ValueLike, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -34,3 +37,21 @@ class StreamUnit(wiring.Component):
             {name: In(signature(port)) for name, port in spec.inputs.items()}
             | {name: Out(signature(port)) for name, port in spec.outputs.items()}
         )
+
+    def join(self, m: Module, move: ValueLike) -> Value:
+        """Takes one beat from every input at once, when `move`; returns the strobe that says so."""
+        streams = [getattr(self, name) for name in self.spec.inputs]
+        for one in streams:
+            others = [other.valid for other in streams if other is not one]
+            m.d.comb += one.ready.eq(reduce(and_, others, Value.cast(move)))
+        return reduce(and_, (one.valid for one in streams), Value.cast(move))
+
+    def stages(self, m: Module, move: ValueLike, taken: Value, latency: int) -> None:
+        """`o.valid` of a pipeline without rows: `latency` registers behind `taken`, all moving on `move`."""
+        present = taken
+        with m.If(move):
+            for n in range(1, latency):
+                after = Signal(name=f"present_{n}")
+                m.d.sync += after.eq(present)
+                present = after
+            m.d.sync += self.o.valid.eq(present)

@@ -6,6 +6,7 @@ import numpy as np
 
 from golden.softmax_tables import softmax_tables
 from reports.registry import reference_parameters
+from reports.stimuli import rows
 from sim.unit import Beats, Codes
 from sim.units.softmax import Softmax
 
@@ -36,7 +37,7 @@ def label(spec: Softmax) -> str:
 
 def stimuli(spec: Softmax, rng: np.random.Generator) -> dict[str, Beats]:
     """Rows: random of several spreads; ends of the format; equal; one dominant; each change of the code."""
-    return {"i": beats([*_random_rows(spec, rng), *_end_rows(spec), *step_rows(spec)])}
+    return {"i": rows([*_random_rows(spec, rng), *_end_rows(spec), *step_rows(spec)])}
 
 
 def reference(spec: Softmax, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
@@ -46,16 +47,9 @@ def reference(spec: Softmax, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
     from golden.units.softmax import golden
 
     i = inputs["i"]
-    rows = np.split(i.codes[:, 0], np.flatnonzero(i.last)[:-1] + 1)
-    codes = [golden(torch.from_numpy(row), **reference_parameters(golden, spec)).numpy() for row in rows]
+    scores = np.split(i.codes[:, 0], np.flatnonzero(i.last)[:-1] + 1)
+    codes = [golden(torch.from_numpy(row), **reference_parameters(golden, spec)).numpy() for row in scores]
     return {"o": Beats(np.concatenate(codes)[:, None], i.last)}
-
-
-def beats(rows: list[Codes]) -> Beats:
-    """Rows as one stream."""
-    last = np.zeros(sum(len(row) for row in rows), np.bool_)
-    last[np.cumsum([len(row) for row in rows]) - 1] = True
-    return Beats(np.concatenate(rows)[:, None], last)
 
 
 def _random_rows(spec: Softmax, rng: np.random.Generator) -> Iterator[Codes]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.errors import UserError
+from golden.errors import InvariantError, UserError
 from rtl.stream import StreamUnit
 from rtl.verilog import verilog
 from sim.unit import Beats, Port, Unit
@@ -135,19 +135,25 @@ def write_vectors(
 
 
 def first_rows(spec: Unit, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
-    """The first beats of `inputs`, whole rows where there are rows: what runs again after a reset."""
-    cycles = spec.timing(**inputs)
-    ends = [
-        cycles[name][np.flatnonzero(inputs[name].last)] for name, port in spec.inputs.items() if port.last
-    ]
-    if ends:
-        until = int(ends[0][:RESET_ROWS][-1])
-    else:
-        until = int(max(cycles[name][:RESET_BEATS][-1] for name in spec.inputs))
+    """The first beats of `inputs`, whole rows where there are rows: what runs again after a reset.
+
+    Beside a stream of rows, another moves once a beat or once a row.
+    """
+    row_streams = [inputs[name] for name, port in spec.inputs.items() if port.last]
+    if not row_streams:
+        return {
+            name: Beats(beats.codes[:RESET_BEATS], beats.last[:RESET_BEATS]) for name, beats in inputs.items()
+        }
+    ends = np.flatnonzero(row_streams[0].last)[:RESET_ROWS] + 1
+    counts = {int(row_streams[0].last.sum()): len(ends), len(row_streams[0].last): int(ends[-1])}
     few = {}
-    for name in spec.inputs:
-        count = int((cycles[name] <= until).sum())
-        few[name] = Beats(inputs[name].codes[:count], inputs[name].last[:count])
+    for name, beats in inputs.items():
+        if len(beats.last) not in counts:
+            raise InvariantError(
+                f"stream {name} has {len(beats.last)} beats: neither one a beat nor one a row"
+            )
+        count = counts[len(beats.last)]
+        few[name] = Beats(beats.codes[:count], beats.last[:count])
     return few
 
 

@@ -6,60 +6,14 @@ constants; CODE reads the row again and subtracts. One subtraction serves both r
 row maximum first, and the maximum plus the row's logarithm afterwards.
 """
 
-from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import memory
+from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal, Value
 
 from golden.formats import Integer
 from rtl.fixed import product_parts, saturate, table
+from rtl.row import Row
 from rtl.stream import StreamUnit, shape
 from sim.units.softmax import LOG_INDEX_BITS
 from sim.units.softmax import Softmax as Spec
-
-
-class Row(Elaboratable):
-    """Memory of one row: written as it comes, then read in order from each `start`, two cycles per `move`.
-
-    Attributes: `take`, `code`, `last` write; `start` begins a pass in the next cycle; `move` lets the read
-    side advance; `score` with `present` and `final` (the row's last) is what is read.
-    """
-
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-        self.code, self.score = (
-            Signal(signed(spec.score_bits)),
-            Signal(signed(spec.score_bits), reset_less=True),
-        )
-        self.take, self.last, self.start, self.move = Signal(), Signal(), Signal(), Signal()
-        self.present, self.final = Signal(), Signal()
-
-    def elaborate(self, platform: object) -> Module:
-        """One address counter for all passes; read data moves through two registers."""
-        m = Module()
-        m.submodules.memory = scores = memory.Memory(
-            shape=signed(self.spec.score_bits), depth=self.spec.max_length, init=[]
-        )
-        write, read = scores.write_port(), scores.read_port()
-        index, length_minus_1 = Signal(range(self.spec.max_length)), Signal(range(self.spec.max_length))
-        reading, at_end, fetched, fetched_final = Signal(), Signal(), Signal(), Signal()
-        m.d.comb += [
-            *(write.addr.eq(index), write.data.eq(self.code), write.en.eq(self.take)),
-            *(read.addr.eq(index), read.en.eq(self.move), at_end.eq(index == length_minus_1)),
-        ]
-        with m.If(self.take):
-            m.d.sync += index.eq(Mux(self.last, 0, index + 1))
-            with m.If(self.last):
-                m.d.sync += length_minus_1.eq(index)
-        with m.Elif(self.move & reading):
-            m.d.sync += [index.eq(Mux(at_end, 0, index + 1)), reading.eq(~at_end)]
-        with m.If(self.start):
-            m.d.sync += reading.eq(1)
-        with m.If(self.move):
-            # A block RAM's output is late in the cycle, so the score gets a register of its own.
-            m.d.sync += [
-                *(fetched.eq(reading), fetched_final.eq(at_end)),
-                *(self.score.eq(read.data), self.present.eq(fetched), self.final.eq(fetched_final)),
-            ]
-        return m
 
 
 class PowerOfTwo(Elaboratable):
@@ -147,7 +101,7 @@ class Softmax(StreamUnit):
     def elaborate(self, platform: object) -> Module:
         """Connects the parts; differences and codes are registered here, control is a state machine."""
         m = Module()
-        m.submodules.row = row = Row(self.spec)
+        m.submodules.row = row = Row(self.spec.inputs["i"].format, self.spec.max_length)
         m.submodules.power_of_two = power_of_two = PowerOfTwo(self.spec)
         m.submodules.logarithm = logarithm = Logarithm(self.spec)
         reference = Signal(shape(self.spec.reference_format), init=self.spec.inputs["i"].format.min_code)
@@ -164,7 +118,7 @@ class Softmax(StreamUnit):
         ]
         with m.If(row.move):
             m.d.sync += [
-                *(difference.eq(reference - row.score), present.eq(row.present), final.eq(row.final)),
+                *(difference.eq(reference - row.read), present.eq(row.present), final.eq(row.final)),
                 *(
                     self.o.payload.code[0].eq(code),
                     self.o.payload.last.eq(final),

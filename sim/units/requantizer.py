@@ -44,8 +44,8 @@ class Requantizer(Unit):
     """Width of an output code, 1 to 32."""
     out_signed: bool
     """Whether output codes are signed."""
-    latency: ClassVar[int] = 3
-    """Registers after: multiply; add and shift; saturate."""
+    latency: ClassVar[int] = 4
+    """Registers after: multiply; add; shift; saturate."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.out_bits <= 32:

@@ -1,0 +1,78 @@
+"""LayerNorm in reports: sweep over channels and output bits; rows of every spread, equal, and at the ends."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from golden.formats import Integer
+from reports.registry import reference_parameters
+from reports.stimuli import rows, stream
+from sim.unit import Beats, Codes
+from sim.units.layernorm import GAIN, Layernorm
+
+SHIFT, NORM_FRAC_BITS = 20, 12
+
+SWEEP = [
+    Layernorm(
+        channels=channels,
+        epsilon=channels * channels,  # 1 in units of scale²: far below any real variance
+        norm_frac_bits=NORM_FRAC_BITS,
+        shift=SHIFT,
+        in_bits=16,
+        offset_format=Integer(bits=32, signed=True),
+        out_bits=out_bits,
+    )
+    for channels, out_bits in ((64, 4), (64, 8), (192, 8))
+]
+
+
+def label(spec: Layernorm) -> str:
+    """Such as `c192-s16-to-u8`."""
+    return f"c{spec.channels}-s{spec.in_bits}-to-u{spec.out_bits}"
+
+
+def stimuli(spec: Layernorm, rng: np.random.Generator) -> dict[str, Beats]:
+    """Rows of spreads from a fraction of a code to the whole format, equal codes, one outlier, both ends."""
+    x = [np.asarray(row, np.int64) for row in _rows(spec, rng)]
+    gain = [_gains(spec, rng) for _ in x]
+    offset = [_offsets(spec, rng) for _ in x]
+    return {"x": rows(x), "gain": stream(*gain), "offset": stream(*offset)}
+
+
+def _rows(spec: Layernorm, rng: np.random.Generator) -> list[Codes]:
+    low, high = spec.inputs["x"].format.min_code, spec.inputs["x"].format.max_code
+    c = spec.channels
+    spreads = [high * factor for factor in (0.1, 1e-3, 1e-4, 0.01, 1.0)]
+    random = [np.clip(rng.normal(rng.normal(0, spread), spread, c).round(), low, high) for spread in spreads]
+    outlier = np.zeros(c)
+    outlier[c // 2] = high
+    alternating = np.where(np.arange(c) % 2, low, high)  # the largest variance
+    return [*random, np.full(c, low), np.full(c, high), outlier, alternating]
+
+
+def _gains(spec: Layernorm, rng: np.random.Generator) -> Codes:
+    """Of the size that maps ±4 standard deviations onto the output codes, and some ends of the format."""
+    usual = 2.0 ** (spec.out_bits - 3 + spec.shift - spec.norm_frac_bits)
+    gain = np.clip(rng.normal(0, usual, spec.channels).round(), GAIN.min_code, GAIN.max_code).astype(np.int64)
+    gain[:2] = GAIN.min_code, GAIN.max_code
+    return rng.permutation(gain)
+
+
+def _offsets(spec: Layernorm, rng: np.random.Generator) -> Codes:
+    """Any code of the output as the mean, and the ends of the format."""
+    offset = rng.integers(0, 1 << (spec.out_bits + spec.shift), spec.channels)
+    offset[:2] = spec.offset_format.min_code, spec.offset_format.max_code
+    return rng.permutation(offset)
+
+
+def reference(spec: Layernorm, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
+    """Codes by golden's reference, each row with gains and offsets of its own."""
+    import torch
+
+    from golden.units.layernorm import golden
+
+    x, gain, offset = (
+        torch.from_numpy(inputs[name].codes.reshape(-1, spec.channels)) for name in ("x", "gain", "offset")
+    )
+    codes = golden(x, gain, offset, **reference_parameters(golden, spec)).numpy()
+    return {"o": Beats(codes.reshape(-1, 1), inputs["x"].last)}

@@ -1,0 +1,62 @@
+"""Log2 MAC in reports: sweep over bases and widths; every code against both ends of the integer operand."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from golden.formats import Integer
+from reports.registry import reference_parameters
+from reports.stimuli import column, crossed, ends, rows, stream, uniform
+from sim.unit import Beats
+from sim.units.log2_mac import Log2Mac
+
+SWEEP = [
+    Log2Mac(
+        code_bits=bits,
+        steps_per_octave=steps,
+        frac_bits=min(-(-((1 << bits) - 2) // steps), 16),
+        w_format=Integer(bits=bits, signed=False),
+        w_zero_point=1 << (bits - 1),
+        acc_bits=bits + min(-(-((1 << bits) - 2) // steps), 16) + 8,  # sums of up to 180 terms
+    )
+    for steps in (1, 2)
+    for bits in (4, 8)
+]
+
+
+def label(spec: Log2Mac) -> str:
+    """Such as `logsqrt2-4b-x-u4-f7`: base, code bits, integer operand, fraction bits."""
+    base = "log2" if spec.steps_per_octave == 1 else "logsqrt2"
+    return f"{base}-{spec.code_bits}b-x-{spec.w_format}-f{spec.frac_bits}"
+
+
+def stimuli(spec: Log2Mac, rng: np.random.Generator) -> dict[str, Beats]:
+    """Random rows; every code alone against the operand's ends; rows that drive the sum as far as terms go."""
+    lengths = [5, 3, *rng.integers(1, 41, 8).tolist()]
+    a = [uniform(spec.code_format, rng, n) for n in lengths]
+    # Small codes are the large terms: rows of those, too.
+    a += [rng.integers(0, 4, n) for n in lengths]
+    w = [uniform(spec.w_format, rng, n) for n in lengths + lengths]
+    singles = crossed(range(spec.zero_code + 1), [spec.w_format.min_code, spec.w_format.max_code])
+    a += [code[None] for code in singles[0]]
+    w += [code[None] for code in singles[1]]
+    for code, extreme in zip(*crossed((0, 1), ends(spec.w_format)), strict=True):
+        a.append(np.full(100, code))
+        w.append(np.full(100, extreme))
+    return {"a": rows(a), "w": stream(*w)}
+
+
+def reference(spec: Log2Mac, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
+    """Accumulators by golden's reference, row by row."""
+    import torch
+
+    from golden.units.log2_mac import golden
+
+    cuts = np.flatnonzero(inputs["a"].last)[:-1] + 1
+    a, w = (np.split(inputs[name].codes[:, 0], cuts) for name in ("a", "w"))
+    parameters = reference_parameters(golden, spec)
+    acc = [
+        golden(torch.from_numpy(codes)[None], torch.from_numpy(terms)[:, None], **parameters).item()
+        for codes, terms in zip(a, w, strict=True)
+    ]
+    return {"o": column(np.array(acc))}

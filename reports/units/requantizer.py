@@ -1,0 +1,68 @@
+"""Requantizer in reports: sweep over code widths and signs; stimuli at every change of the code."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from golden.formats import Integer
+from reports.registry import reference_parameters
+from reports.stimuli import column, crossed, ends, stream
+from sim.unit import Beats, Codes
+from sim.units.requantizer import MULTIPLIER, Requantizer
+
+ACC, OFFSET = Integer(bits=24, signed=True), Integer(bits=42, signed=True)
+
+SWEEP = [
+    Requantizer(acc_format=ACC, offset_format=OFFSET, out_bits=bits, out_signed=signed)
+    for bits, signed in ((4, False), (8, False), (16, True))
+]
+
+
+def label(spec: Requantizer) -> str:
+    """Such as `s24-to-u4`."""
+    return f"{spec.acc_format}-to-{spec.out_format}"
+
+
+def stimuli(spec: Requantizer, rng: np.random.Generator) -> dict[str, Beats]:
+    """Both sides of changes of the code for several constants, corners of all operands, random ones."""
+    parts = [_random(spec, rng, 60), *(_steps(spec, rng, 40) for _ in range(6)), _corners(spec)]
+    names = ("acc", "multiplier", "offset", "shift")
+    return {name: stream(*(part[n] for part in parts)) for n, name in enumerate(names)}
+
+
+def reference(spec: Requantizer, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
+    """Codes by golden's reference."""
+    import torch
+
+    from golden.units.requantizer import golden
+
+    operands = [torch.from_numpy(inputs[name].codes[:, 0]) for name in spec.inputs]
+    return {"o": column(golden(*operands, **reference_parameters(golden, spec)).numpy())}
+
+
+def _random(spec: Requantizer, rng: np.random.Generator, count: int) -> list[Codes]:
+    formats = (spec.acc_format, MULTIPLIER, spec.offset_format)
+    drawn = [rng.integers(f.min_code, f.max_code, count, endpoint=True) for f in formats]
+    return [*drawn, rng.integers(1, 63, count)]
+
+
+def _steps(spec: Requantizer, rng: np.random.Generator, most: int) -> list[Codes]:
+    """One set of constants that spreads the codes over the accumulators; offsets just at and before changes."""
+    shift = int(rng.integers(spec.out_bits + 4, min(spec.offset_format.bits, 40) - 2))
+    multiplier = int(rng.integers(1, MULTIPLIER.max_code)) * int(rng.choice((-1, 1)))
+    out = spec.out_format
+    codes = np.unique(
+        np.r_[out.min_code, out.max_code, rng.integers(out.min_code, out.max_code + 1, most // 2)]
+    )
+    acc = rng.integers(spec.acc_format.min_code, spec.acc_format.max_code, len(codes), endpoint=True)
+    # acc · multiplier + offset = code << shift is where `code` begins; one less is the code before.
+    offset = (codes << shift) - acc * multiplier
+    acc, offset = np.tile(acc, 2), np.concatenate((offset, offset - 1))
+    fits = (offset >= spec.offset_format.min_code) & (offset <= spec.offset_format.max_code)
+    count = int(fits.sum())
+    return [acc[fits], offset[fits] * 0 + multiplier, offset[fits], np.full(count, shift)]
+
+
+def _corners(spec: Requantizer) -> list[Codes]:
+    formats = (spec.acc_format, MULTIPLIER, spec.offset_format)
+    return crossed(*([*ends(f)[::3], 0] for f in formats), [1, 17, 62])
