@@ -168,6 +168,9 @@ def test_preprocessing_is_timms_evaluation_transform(tmp_path: Path) -> None:
     for mode, size in [("L", (300, 260)), ("CMYK", (224, 500)), ("RGBA", (250, 250))]:
         made = how.transform(Image.new(mode, size))
         assert (made.dtype, made.shape) == (torch.float32, (3, 224, 224))
+    framed = Image.new("RGB", (248, 248), (255, 255, 255))
+    framed.paste((0, 0, 0), (0, 0, 248, 12))
+    assert bool((how.transform(framed)[:, 0] > 2).all())  # 12 of 248 rows lie outside the central 224
     red = how.transform(Image.new("RGB", (640, 480), (255, 0, 0)))
     expected = [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]
     assert torch.allclose(red[:, 100, 100], torch.tensor(expected), atol=1e-5)
