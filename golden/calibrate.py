@@ -5,7 +5,7 @@ per channel are folded away (golden.reparameterize), and the weights behind them
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -54,6 +54,7 @@ class _Calibrator:
     scheme: Scheme
     weight_bits: int
     act_bits: int
+    fitted: Callable[[str], None]
     activations: dict[str, ActivationCodec] = field(default_factory=dict)
     weights: dict[str, UniformCodec] = field(default_factory=dict)
     residual_peak: float = 0.0
@@ -64,6 +65,7 @@ class _Calibrator:
             return x
         spec: UniformSite | Log2Site = getattr(self.scheme.sites, kind)
         self.activations[site] = self._fit(spec, x)
+        self.fitted(site)
         return self.activations[site].fake(x)
 
     def _fit(self, spec: UniformSite | Log2Site, x: Tensor) -> ActivationCodec:
@@ -76,6 +78,7 @@ class _Calibrator:
 
     def weight(self, layer: str, w: Tensor) -> Tensor:
         self.weights[layer] = fit_weight(w, self.weight_bits, self.scheme)
+        self.fitted(layer)
         return self.weights[layer].fake(w)
 
 
@@ -86,9 +89,20 @@ def fit_weight(w: Tensor, bits: int, scheme: Scheme) -> UniformCodec:
 
 
 @torch.inference_mode()
-def calibrate(vit: Vit, images: Tensor, scheme: Scheme, *, weight_bits: int, act_bits: int) -> Calibrated:
-    """Codecs for every site of `vit`, from one batch of normalised images [B, C, H, W]."""
-    tap = _Calibrator(scheme, weight_bits, act_bits)
+def calibrate(
+    vit: Vit,
+    images: Tensor,
+    scheme: Scheme,
+    *,
+    weight_bits: int,
+    act_bits: int,
+    fitted: Callable[[str], None] = lambda _: None,
+) -> Calibrated:
+    """Codecs for every site of `vit`, from one batch of normalised images [B, C, H, W].
+
+    `fitted` is called with the name of every site and layer whose codec has been found, for progress.
+    """
+    tap = _Calibrator(scheme, weight_bits, act_bits, fitted)
     logits = forward(vit, images, tap)
     weights, activations = dict(vit.weights), dict(tap.activations)
     for norm, layer in layernorm_pairs(vit):

@@ -14,6 +14,8 @@ Level = Literal["float", "fakequant", "fakequant_hardware", "integer"]
 Label = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0)]
+"""Of a resource; halves occur, an 18 kbit memory being half a 36 kbit block."""
 Percent = Annotated[float, Field(ge=0, le=100)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -172,11 +174,11 @@ class UnitArea(Row):
     spec: Label
     target: Label
     """`ecp5`."""
-    luts: Count | None = None
-    ffs: Count | None = None
-    dsps: Count | None = None
-    brams: Count | None = None
-    carries: Count | None = None
+    luts: Amount | None = None
+    ffs: Amount | None = None
+    dsps: Amount | None = None
+    brams: Amount | None = None
+    carries: Amount | None = None
     fmax_mhz: Megahertz | None = None
     """After place and route."""
     tools: Label

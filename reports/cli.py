@@ -1,0 +1,148 @@
+"""The command `vitrtl`: options, checks of what the user gave, one line and exit code 2 for a mistake."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from golden.errors import UserError
+from reports.choice import Bits, Choice, at_least_one, writable
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="From a Vision Transformer checkpoint to verified integer hardware.",
+)
+
+UsageError = typer.BadParameter.__base__
+"""What typer raises for wrong options; it does not export the class."""
+
+Model = Annotated[
+    str, typer.Option(help="timm model, or vitrtl_digits, which ships with its weights and images")
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="safetensors or torch file; without it timm's pretrained weights")
+]
+Images = Annotated[Path | None, typer.Option(help="folder of class folders of images to evaluate")]
+Calib = Annotated[Path | None, typer.Option(help="folder of class folders of images to calibrate on")]
+ClassMap = Annotated[
+    Path | None, typer.Option(help="text file: class folder names in the order of the classes")
+]
+SchemeName = Annotated[str, typer.Option(help="shipped scheme or a .toml file")]
+WeightBits = Annotated[int, typer.Option(help="bits of a weight, 2 to 8")]
+ActBits = Annotated[int, typer.Option(help="bits of an activation, 2 to 8")]
+Limit = Annotated[int | None, typer.Option(help="evaluate only N images, evenly spread")]
+Out = Annotated[Path, typer.Option(help="folder for results.json, report.html and the programs")]
+Seed = Annotated[int, typer.Option(help="seed of the calibration draw and of random stimuli")]
+BatchSize = Annotated[int, typer.Option(help="images at a time")]
+AcceleratorFile = Annotated[
+    Path | None, typer.Option(help="accelerator description (.toml); default: the shipped one")
+]
+CheckImages = Annotated[
+    int, typer.Option(help="images whose every tensor is compared with the int64 reference")
+]
+Rows = Annotated[int, typer.Option(help="real rows per unit and parameter set, besides the directed ones")]
+
+
+@app.command()
+def simulate(
+    model: Model = "vitrtl_digits",
+    weights: Weights = None,
+    images: Images = None,
+    calib: Calib = None,
+    class_map: ClassMap = None,
+    scheme: SchemeName = "repq",
+    weight_bits: WeightBits = 8,
+    act_bits: ActBits = 8,
+    limit: Limit = None,
+    out: Out = Path("out/simulate"),
+    seed: Seed = 0,
+    batch_size: BatchSize = 16,
+    accelerator: AcceleratorFile = None,
+    check_images: CheckImages = 2,
+) -> None:
+    """Accuracy and cycles of a model under a scheme: float, fake-quant and bit-exact integer."""
+    bits = Bits(weight=weight_bits, act=act_bits)
+    at_least_one(batch_size=batch_size, check_images=check_images)
+    writable(out)
+    choice = Choice(
+        model=model,
+        weights=weights,
+        images=images,
+        calib=calib,
+        class_map=class_map,
+        scheme=scheme,
+        limit=limit,
+        seed=seed,
+    )
+    from reports.commands import run_simulate
+
+    run_simulate(choice, bits, out, accelerator, batch_size, check_images)
+
+
+@app.command()
+def verify(
+    units: Annotated[
+        list[str] | None, typer.Argument(help="units to verify; default: all that the program uses")
+    ] = None,
+    model: Model = "vitrtl_digits",
+    weights: Weights = None,
+    images: Images = None,
+    calib: Calib = None,
+    class_map: ClassMap = None,
+    scheme: SchemeName = "repq",
+    weight_bits: WeightBits = 8,
+    act_bits: ActBits = 8,
+    out: Out = Path("out/verify"),
+    seed: Seed = 0,
+    rows: Rows = 64,
+) -> None:
+    """RTL against the simulator, every bit and every cycle, on directed stimuli and the model's real tensors."""
+    bits = Bits(weight=weight_bits, act=act_bits)
+    at_least_one(rows=rows)
+    writable(out)
+    choice = Choice(
+        model=model,
+        weights=weights,
+        images=images,
+        calib=calib,
+        class_map=class_map,
+        scheme=scheme,
+        seed=seed,
+    )
+    from reports.commands import run_verify
+
+    if not run_verify(choice, bits, tuple(units or ()), out, rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(out: Out = Path("out/demo"), seed: Seed = 0) -> None:
+    """The whole line on the digits model that ships: W4/A4, W6/A6, W8/A8 to verified RTL, area and a report."""
+    writable(out)
+    from reports.demo import run_demo
+
+    if not run_demo(out, seed):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    try:
+        code = app(standalone_mode=False)
+    except UserError as error:
+        _fail(str(error))
+    except UsageError as error:  # type: ignore[misc]
+        _fail(error.format_message())
+    except (KeyboardInterrupt, typer.Abort):
+        print("vitrtl: interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    print("vitrtl: error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)

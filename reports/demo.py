@@ -1,0 +1,84 @@
+"""`vitrtl demo`: the whole line on the digits model: integers, RTL on the real scores, area, a report."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from reports.area import AreaPoint, measure_points
+from reports.choice import Bits, Choice
+from reports.commands import publish, report_failures, results_of
+from reports.evaluation import Evaluation, Run
+from reports.program_check import Check, checks_of, run_check, table_row
+from reports.progress import track
+from reports.verification import UnitVerification
+from reports.workload import load_workload
+from rtl.cosim.runner import find_simulator
+from sim.accelerator import Accelerator
+from sim.units.softmax import Softmax
+
+RUNS = (Bits(weight=4, act=4), Bits(weight=6, act=6), Bits(weight=8, act=8))
+REAL_ROWS = 48
+"""Rows of the model's scores per softmax, beside some 20 directed ones."""
+PARALLEL = 2
+"""Simulators and synthesis runs at a time; each is a process of its own."""
+DEIT_TOKENS = 197
+"""Row length of DeiT at 224 pixels, for an area that compares with other work."""
+
+
+def run_demo(out: Path, seed: int) -> bool:
+    """Runs everything on the shipped model, writes the report; True when every check passed."""
+    find_simulator()
+    workload = load_workload(Choice(model="vitrtl_digits", seed=seed))
+    evaluation = Evaluation(
+        workload=workload,
+        accelerator=Accelerator.load(),
+        batch_size=90,
+        checked_images=len(workload.images),
+        out=out,
+    )
+    evaluation.float_baseline()
+    runs = [evaluation.run(bits) for bits in RUNS]
+    findings = _verified(runs, out / "rtl", seed)
+    report_failures(findings)
+    areas = measure_points(list(_area_points(runs)), out / "synthesis", PARALLEL)
+    tables = evaluation.tables()
+    tables = tables.model_copy(
+        update={"verification": tuple(table_row(finding) for finding in findings), "area": tuple(areas)}
+    )
+    publish(results_of("demo", workload, tables, evaluation.accelerator, *RUNS), out)
+    exact = all(row.differing == 0 for row in tables.exactness)
+    return exact and all(finding.passed for finding in findings)
+
+
+def _verified(runs: list[Run], out: Path, seed: int) -> list[UnitVerification]:
+    """Every softmax of every run in RTL, and one of each run in base 2."""
+    checks = [check for run in runs for check in _checks(run)]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        found = pool.map(lambda check: run_check(check, out, seed), checks)
+        return list(track("RTL = sim, bits and cycles", found, len(checks)))
+
+
+def _checks(run: Run) -> Iterator[Check]:
+    checks = list(checks_of(run.program, run.tensors, ("softmax",), REAL_ROWS, run.bits.label))
+    yield from checks
+    first = checks[0]
+    yield replace(first, label=f"{first.label}, base 2", spec=replace(_softmax(first), steps_per_octave=1))
+
+
+def _area_points(runs: list[Run]) -> Iterator[AreaPoint]:
+    """The first softmax of each run as it is, and the 4-bit one with rows as long as DeiT's."""
+    for run in runs:
+        first = next(checks_of(run.program, run.tensors, ("softmax",), 1, run.bits.label))
+        yield AreaPoint(
+            unit="softmax", label=f"{run.bits.label}, {first.spec.max_length} tokens", spec=_softmax(first)
+        )
+        if run is runs[0]:
+            longer = replace(spec, max_length=DEIT_TOKENS)
+            yield AreaPoint(unit="softmax", label=f"{run.bits.label}, {DEIT_TOKENS} tokens", spec=longer)
+
+
+def _softmax(check: Check) -> Softmax:
+    if not isinstance(check.spec, Softmax):
+        raise TypeError(f"{check.label} is a {type(check.spec).__name__}, not a softmax")
+    return check.spec

@@ -1,0 +1,227 @@
+"""One quantised run of a workload: calibrate, fake-quantise, lower, simulate, compare, count cycles."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from golden.agreement import SiteAgreement, site_agreement
+from golden.calibrate import Calibrated, calibrate
+from golden.errors import InvariantError
+from golden.fakequant import FakeQuantizer, fakequant_logits
+from golden.fidelity import FidelityMeter
+from golden.lowering import lower
+from golden.program import Program
+from golden.reference import execute
+from golden.vit import Through, Vit, forward
+from reports.choice import Bits
+from reports.progress import bar, track
+from reports.results import (
+    FLOAT,
+    Accuracy,
+    Agreement,
+    Exactness,
+    LayerCycles,
+    Level,
+    SiteFidelity,
+    Speed,
+    Tables,
+)
+from reports.workload import Workload
+from sim.accelerator import Accelerator
+from sim.network import Executor
+from sim.schedule import schedule
+
+Predict = Callable[[Tensor], Tensor]
+"""Classes int64 [B] of normalised images [B, C, H, W]."""
+
+
+@dataclass(slots=True, eq=False)
+class Evaluation:
+    """Evaluates a workload run by run and collects the rows of its results."""
+
+    workload: Workload
+    accelerator: Accelerator
+    batch_size: int
+    checked_images: int
+    """First images whose every tensor is compared: golden with sim, and with fake quantisation."""
+    out: Path
+    rows: dict[str, list[object]] = field(default_factory=dict)
+
+    def add(self, table: str, row: object) -> None:
+        """One more row of a table of the results."""
+        self.rows.setdefault(table, []).append(row)
+
+    def tables(self) -> Tables:
+        """All rows so far."""
+        return Tables(**{name: tuple(rows) for name, rows in self.rows.items()})  # type: ignore[arg-type]
+
+    def float_baseline(self) -> None:
+        """Top-1 of the float model."""
+        vit = self.workload.vit
+        self._predict(
+            "float", FLOAT, "float", lambda images: forward(vit, images, Through()).argmax(-1), "float"
+        )
+
+    def run(self, bits: Bits) -> "Run":
+        """Everything for one pair of widths; the program is saved in `out`."""
+        calibrated = self._calibrate(bits)
+        label = bits.label
+        paper = self._predict(f"{label} fake-quant", label, "fakequant", _fake(calibrated), "fakequant")
+        hardware_zero = calibrated.with_zero("hardware")
+        hardware = self._predict(
+            f"{label} fake-quant, hardware zero", label, "fakequant_hardware", _fake(hardware_zero)
+        )
+        program = lower(calibrated, self.workload.provenance)
+        program.save(self.out / f"program_{bits.slug}.safetensors")
+        executor = Executor(program)
+        integer = self._predict(f"{label} integer", label, "integer", _integer(calibrated, executor), "sim")
+        for name, other in (("fakequant", paper), ("fakequant_hardware", hardware)):
+            percent = 100 * float((integer == other).double().mean())
+            self.add(
+                "agreement", Agreement(run=label, pair=f"integer/{name}", percent=percent, n=len(integer))
+            )
+        captured = self._compare(label, hardware_zero, executor)
+        for entry in schedule(program, self.accelerator):
+            self.add(
+                "cycles",
+                LayerCycles(
+                    run=label,
+                    layer=entry.operation,
+                    unit=entry.unit,
+                    cycles=entry.cycles,
+                    utilisation=float(entry.utilisation),
+                    operations=entry.work,
+                ),
+            )
+        return Run(bits=bits, program=program, tensors=captured)
+
+    def lowered(self, bits: Bits) -> "Run":
+        """Calibrates and lowers only, and runs the checked images through sim: what RTL verification needs."""
+        calibrated = self._calibrate(bits)
+        program = lower(calibrated, self.workload.provenance)
+        images, _ = next(iter(self.workload.images.batches(self.checked_images)))
+        tensors = Executor(program).run(encode(calibrated, images), capture="all").tensors
+        return Run(bits=bits, program=program, tensors=tensors)
+
+    def _calibrate(self, bits: Bits) -> Calibrated:
+        workload = self.workload
+        with bar(f"{bits.label} calibrate", sites_of(workload.vit)) as advance:
+            return calibrate(
+                workload.vit,
+                workload.calibration,
+                workload.scheme,
+                weight_bits=bits.weight,
+                act_bits=bits.act,
+                fitted=lambda _: advance(1),
+            )
+
+    def _predict(
+        self, description: str, run: str, level: Level, predict: Predict, implementation: str | None = None
+    ) -> Tensor:
+        """Predictions for all images; adds the accuracy, and the speed of `implementation` where named."""
+        images = self.workload.images
+        predictions, labels, seconds = [], [], 0.0
+        batches = images.batches(self.batch_size)
+        for batch, truth in track(description, batches, len(images), lambda item: len(item[1])):
+            began = time.perf_counter()
+            predictions.append(predict(batch))
+            # The first batch compiles kernels and fills caches; it counts for accuracy, not for speed.
+            seconds += time.perf_counter() - began if len(predictions) > 1 else 0.0
+            labels.append(truth)
+        found, truth = torch.cat(predictions), torch.cat(labels)
+        correct = int((found == truth).sum())
+        self.add("accuracy", Accuracy.of(run=run, level=level, correct=correct, n=len(found)))
+        timed = len(found) - len(labels[0])
+        if implementation and timed:
+            threads = torch.get_num_threads()
+            speed = {"run": run, "implementation": implementation, "images": timed, "seconds": seconds}
+            self.add("speed", Speed(**speed, threads=threads))  # type: ignore[arg-type]
+        return found
+
+    def _compare(
+        self, label: str, calibrated: Calibrated, executor: Executor
+    ) -> dict[str, NDArray[np.int64]]:
+        """First images through golden, sim and fake quantisation; returns the first batch's tensors from sim."""
+        program = executor.program
+        wanted = min(self.checked_images, len(self.workload.images))
+        meter = FidelityMeter(calibrated, program)
+        agreements: dict[str, SiteAgreement] = {}
+        compared = differing = done = 0
+        first: dict[str, NDArray[np.int64]] | None = None
+        with bar(f"{label} golden = sim, every tensor", wanted) as advance:
+            for images, _ in self.workload.images.batches(self.batch_size):
+                images = images[: wanted - done]
+                codes = encode(calibrated, images)
+                simulated = dict(executor.run(codes, capture="all").tensors)
+                for name, reference in execute(program, codes):
+                    compared += reference.size
+                    differing += int((reference != simulated[name]).sum())
+                for site in site_agreement(calibrated, program, simulated):
+                    agreements[site.site] = agreements[site.site] + site if site.site in agreements else site
+                meter.add(images, simulated)
+                first = first or simulated
+                done += len(images)
+                advance(len(images))
+                if done >= wanted:
+                    break
+        if first is None:
+            raise InvariantError("no images were compared")
+        tensors = len(program.operations)
+        self.add("exactness", Exactness(run=label, tensors=tensors, integers=compared, differing=differing))
+        self._add_fidelity(label, meter, agreements)
+        return first
+
+    def _add_fidelity(
+        self, label: str, meter: FidelityMeter, agreements: Mapping[str, SiteAgreement]
+    ) -> None:
+        for layer, (site, fakequant, integer) in enumerate(meter.decibels()):
+            codes = agreements.get(site)
+            self.add(
+                "fidelity",
+                SiteFidelity(
+                    run=label,
+                    layer=layer,
+                    site=site,
+                    sqnr_fakequant_db=fakequant,
+                    sqnr_integer_db=integer,
+                    code_mismatch_fraction=codes.different / codes.codes if codes else None,
+                    code_mismatch_max=codes.largest if codes else None,
+                ),
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """What other commands need of one evaluated run."""
+
+    bits: Bits
+    program: Program
+    tensors: Mapping[str, NDArray[np.int64]]
+    """The program's tensors for the first batch of checked images."""
+
+
+def encode(calibrated: Calibrated, images: Tensor) -> NDArray[np.int64]:
+    """Image codes [B, C, H, W] of normalised images: the host's part of the work."""
+    codes: NDArray[np.int64] = calibrated.activations["patch_embed.input"].encode(images).numpy()
+    return codes
+
+
+def sites_of(vit: Vit) -> int:
+    """Activation sites and weights that calibration fits: 8 + 4 in a block, input, embedding, head input and head."""
+    return 12 * vit.shape.depth + 4
+
+
+def _fake(calibrated: Calibrated) -> Predict:
+    tap = FakeQuantizer(calibrated)
+    return lambda images: fakequant_logits(calibrated, images, tap).argmax(-1)
+
+
+def _integer(calibrated: Calibrated, executor: Executor) -> Predict:
+    # numpy's argmax takes the first maximum, the tie rule of the program.
+    return lambda images: torch.from_numpy(executor.run(encode(calibrated, images)).logits.argmax(-1))

@@ -1,0 +1,83 @@
+"""What a command works on: a model, labelled images, a calibration batch and a scheme, checked before anything runs."""
+
+import hashlib
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from golden.digits import dataset
+from golden.errors import UserError
+from golden.images import ImageFolder, LabelledImages, calibration_batch
+from golden.pretrained import DIGITS, load_model, preprocessing
+from golden.scheme import Scheme, load_scheme
+from golden.vit import Vit, from_timm
+from reports.choice import Choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Workload:
+    """What the user chose, loaded."""
+
+    name: str
+    vit: Vit
+    images: LabelledImages
+    calibration: Tensor
+    """Normalised float32 [count, C, H, W]."""
+    scheme: Scheme
+    provenance: dict[str, str | int]
+    """What the program should remember of where it came from."""
+
+
+def load_workload(choice: Choice) -> Workload:
+    """Loads everything `choice` names; UserError on the first thing that is wrong."""
+    scheme = load_scheme(choice.scheme)
+    if choice.model != DIGITS and (choice.images is None or choice.calib is None):
+        raise UserError(
+            f"--images and --calib are needed with --model {choice.model}; only {DIGITS} carries its own"
+        )
+    model = load_model(choice.model, choice.weights)
+    vit = from_timm(model)
+    if choice.images is None:
+        images: LabelledImages = _limited_digits(choice.limit)
+    else:
+        transform, classes = preprocessing(model).transform, vit.shape.classes
+        images = ImageFolder(
+            root=choice.images,
+            transform=transform,
+            class_count=classes,
+            class_map=choice.class_map,
+            limit=choice.limit,
+        )
+    if choice.calib is None:
+        source: LabelledImages = dataset.images("calib")
+    else:
+        source = ImageFolder(
+            root=choice.calib,
+            transform=preprocessing(model).transform,
+            class_count=vit.shape.classes,
+            class_map=choice.class_map,
+        )
+    return Workload(
+        name=choice.model,
+        vit=vit,
+        images=images,
+        calibration=calibration_batch(source, scheme.calibration.images, seed=choice.seed),
+        scheme=scheme,
+        provenance={"model": choice.model, "parameters_sha256": _digest(vit), "seed": choice.seed},
+    )
+
+
+def _limited_digits(limit: int | None) -> LabelledImages:
+    images = dataset.images("test")
+    if limit is None or limit >= len(images):
+        return images
+    raise UserError(f"--limit {limit} applies to --images; the digits' test split is always run whole")
+
+
+def _digest(vit: Vit) -> str:
+    """SHA-256 over all parameters."""
+    total = hashlib.sha256()
+    for name in sorted(vit.weights):
+        total.update(name.encode())
+        total.update(vit.weights[name].numpy().tobytes())
+    return total.hexdigest()
