@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from golden.errors import InvariantError
 from reports.progress import console, track
 from reports.results import UnitArea
 from reports.synthesis import Area, SynthesisError, Target, synthesize
@@ -38,17 +39,24 @@ def _measured(point: AreaPoint, target: Target, cache: Path) -> UnitArea | None:
         return None
 
 
+def _whole(amount: float) -> int:
+    """`amount` as the integer that it is; only block RAMs come in halves."""
+    if amount != int(amount):
+        raise InvariantError(f"a count of cells is {amount}")
+    return int(amount)
+
+
 def _row(point: AreaPoint, area: Area) -> UnitArea:
     versions = {tool: text.partition(": ") for tool, text in area.tools.items()}
     return UnitArea(
         unit=point.unit,
         spec=point.label,
         target=area.target,
-        luts=area.luts,
-        ffs=area.flip_flops,
-        dsps=area.dsps,
+        luts=_whole(area.luts),
+        ffs=_whole(area.flip_flops),
+        dsps=_whole(area.dsps),
         brams=area.block_rams,
-        carries=area.carries,
+        carries=_whole(area.carries),
         fmax_mhz=area.fmax_mhz,
         tools=", ".join(f"{tool} {version}" for tool, (version, _, _) in versions.items()),
         flags="; ".join(f"{tool} {flags}" for tool, (_, _, flags) in versions.items()),

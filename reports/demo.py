@@ -69,10 +69,8 @@ def _checks(run: Run) -> Iterator[Check]:
 def _area_points(runs: list[Run]) -> Iterator[AreaPoint]:
     """The first softmax of each run as it is, and the 4-bit one with rows as long as DeiT's."""
     for run in runs:
-        first = next(checks_of(run.program, run.tensors, ("softmax",), 1, run.bits.label))
-        yield AreaPoint(
-            unit="softmax", label=f"{run.bits.label}, {first.spec.max_length} tokens", spec=_softmax(first)
-        )
+        spec = _softmax(next(checks_of(run.program, run.tensors, ("softmax",), 1, run.bits.label)))
+        yield AreaPoint(unit="softmax", label=f"{run.bits.label}, {spec.max_length} tokens", spec=spec)
         if run is runs[0]:
             longer = replace(spec, max_length=DEIT_TOKENS)
             yield AreaPoint(unit="softmax", label=f"{run.bits.label}, {DEIT_TOKENS} tokens", spec=longer)

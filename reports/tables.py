@@ -174,11 +174,11 @@ class UnitArea(Row):
     spec: Label
     target: Label
     """`ecp5`."""
-    luts: Amount | None = None
-    ffs: Amount | None = None
-    dsps: Amount | None = None
+    luts: Count | None = None
+    ffs: Count | None = None
+    dsps: Count | None = None
     brams: Amount | None = None
-    carries: Amount | None = None
+    carries: Count | None = None
     fmax_mhz: Megahertz | None = None
     """After place and route."""
     tools: Label
