@@ -16,6 +16,7 @@ from golden.program import Operation, Parameter, Program, Tensor
 from golden.softmax_tables import softmax_tables
 from sim.movement import move
 from sim.network import Executor, run
+from sim.registry import unit_names, unit_of
 from sim.unit import Codes
 
 U4, U8, S16 = Integer(bits=4, signed=False), Integer(bits=8, signed=False), Integer(bits=16, signed=True)
@@ -46,7 +47,9 @@ class Builder:
     def add(self, name: str, unit: str, inputs: Mapping[str, str], shape: tuple[int, ...], format: Integer,
             **parameters: Parameter) -> str:  # fmt: skip
         self.tensors[name] = Tensor(shape=shape, format=format)
-        self.operations.append(Operation(name=name, unit=unit, inputs=inputs, output=name, parameters=parameters))
+        self.operations.append(
+            Operation(name=name, unit=unit, inputs=inputs, output=name, parameters=parameters)
+        )
         return name
 
     def constant(self, name: str, codes: Any) -> str:
@@ -58,7 +61,9 @@ class Builder:
         shape, shift = self.tensors[acc].shape, 24
         target = 64 if format.bits == 8 else 2048
         n = shape[-1] if per_channel else 1
-        multiplier = (np.full(n, target / spread * (1 << shift)) * self.rng.uniform(0.8, 1.2, n)).astype(np.int64)
+        multiplier = (np.full(n, target / spread * (1 << shift)) * self.rng.uniform(0.8, 1.2, n)).astype(
+            np.int64
+        )
         while multiplier.max() >= 1 << 17:
             multiplier, shift = multiplier >> 1, shift - 1
         name = acc.removesuffix(".acc")
@@ -70,11 +75,17 @@ class Builder:
         return self.add(name, "requantizer", {"acc": acc, **constants}, shape, format,
                         out_bits=format.bits, out_signed=format.signed)  # fmt: skip
 
-    def linear(self, name: str, x: str, outputs: int, zero_point: int, format: Integer, centre: int = 128) -> str:
+    def linear(
+        self, name: str, x: str, outputs: int, zero_point: int, format: Integer, centre: int = 128
+    ) -> str:
         rows, depth = self.tensors[x].shape
         weights = self.rng.integers(-8, 8, (outputs, depth))
         bias = -centre * weights.sum(axis=1)
-        inputs = {"a": x, "w": self.constant(f"{name}.w", weights), "bias": self.constant(f"{name}.bias", bias)}
+        inputs = {
+            "a": x,
+            "w": self.constant(f"{name}.w", weights),
+            "bias": self.constant(f"{name}.bias", bias),
+        }
         acc = self.add(f"{name}.acc", "mac", inputs, (rows, outputs), ACC,
                        a_zero_point=0, w_zero_point=0, acc_bits=32)  # fmt: skip
         spread = 4.6 * depth**0.5 * self.tensors[x].format.max_code / 4
@@ -112,7 +123,9 @@ class Builder:
                        code_bits=4, steps_per_octave=self.steps_per_octave, frac_bits=14 // self.steps_per_octave,
                        w_zero_point=128, acc_bits=32)  # fmt: skip
         mixed = self.requantize(acc, 64 << (14 // self.steps_per_octave), 128, U8, per_channel=False)
-        merged = self.add(f"{name}.merge", "move", {"x": mixed}, (tokens, self.channels), U8, kind="merge_heads")
+        merged = self.add(
+            f"{name}.merge", "move", {"x": mixed}, (tokens, self.channels), U8, kind="merge_heads"
+        )
         return self.linear(f"{name}.proj", merged, self.channels, 0, S16)
 
     def mlp(self, name: str, x: str) -> str:
@@ -153,3 +166,192 @@ def program() -> Program:
 @pytest.fixture(scope="module")
 def images() -> Codes:
     return np.random.default_rng(2).integers(0, 256, (6, 3, 4, 4))
+
+
+def test_every_kind_of_operation_occurs(program: Program) -> None:
+    units = {operation.unit for operation in program.operations}
+    kinds = {operation.parameters["kind"] for operation in program.operations if operation.unit == "move"}
+    assert units == {"move", *unit_names()}
+    assert kinds == {"patches", "heads", "merge_heads", "prepend", "token"}
+
+
+def test_movement_by_hand() -> None:
+    # One channel pair of 2 × 4 pixels, patches of 2: channel-major inside a patch, then row-major.
+    x = np.arange(16).reshape(1, 2, 2, 4)
+    assert move({"x": x}, {"kind": "patches", "patch_size": 2}).tolist() == [
+        [[0, 1, 4, 5, 8, 9, 12, 13], [2, 3, 6, 7, 10, 11, 14, 15]]
+    ]
+    # Two tokens of q q q q k k k k v v v v; head 1 of k is columns 6 and 7.
+    x = np.arange(24).reshape(1, 2, 12)
+    k = move({"x": x}, {"kind": "heads", "part": 1, "heads": 2})
+    assert k.tolist() == [[[[4, 5], [16, 17]], [[6, 7], [18, 19]]]]
+    assert move({"x": k}, {"kind": "merge_heads"}).tolist() == [[[4, 5, 6, 7], [16, 17, 18, 19]]]
+    x = np.arange(4).reshape(2, 1, 2)
+    assert move({"x": x, "rows": np.array([[7, 8]])}, {"kind": "prepend"}).tolist() == [
+        [[7, 8], [0, 1]], [[7, 8], [2, 3]],
+    ]  # fmt: skip
+    assert move({"x": np.arange(6).reshape(1, 3, 2)}, {"kind": "token", "index": 1}).tolist() == [[[2, 3]]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters", "message"),
+    [
+        ((1, 2, 3), {"kind": "transpose"}, "kind must be one of .*, not 'transpose'"),
+        ((1, 2, 3), {}, "not None"),
+        ((1, 1, 3, 3), {"kind": "patches", "patch_size": 2}, "does not fit"),
+        ((1, 2, 10), {"kind": "heads", "part": 0, "heads": 2}, "does not fit"),
+        ((1, 2, 12), {"kind": "heads", "part": 3, "heads": 2}, "does not fit"),
+        ((1, 2, 12), {"kind": "token", "index": 2}, "does not fit"),
+        ((1, 2, 12), {"kind": "token"}, "does not fit"),
+    ],
+)
+def test_movement_that_does_not_fit_raises(
+    shape: tuple[int, ...], parameters: dict[str, Parameter], message: str
+) -> None:
+    with pytest.raises(InvariantError, match=message):
+        move({"x": np.zeros(shape, np.int64)}, parameters)
+
+
+def test_operations_chain_as_the_program_says(program: Program, images: Codes) -> None:
+    """Every output follows from the captured inputs by the unit alone, in its declared shape and format."""
+    result = run(program, images, capture="all")
+    assert set(result.tensors) == set(program.tensors)
+    for operation in program.operations:
+        operands = {
+            name: result.tensors.get(source, program.constants.get(source))
+            for name, source in operation.inputs.items()
+        }
+        if operation.unit == "move":
+            expected = move(operands, operation.parameters)
+        else:
+            unit: Any = unit_of(program, operation)
+            expected = unit.compute(*operands.values()) if len(operands) == 1 else unit.compute(**operands)
+        assert np.array_equal(result.tensors[operation.output], expected), operation.name
+        assert expected.shape == (len(images), *program.tensors[operation.output].shape)
+    assert np.array_equal(result.logits, result.tensors["head"][:, 0])
+    # The random network is alive: images give different logits, and no site sits at its ends only.
+    assert len(np.unique(result.logits, axis=0)) == len(images)
+    assert all(len(np.unique(codes)) > 3 for codes in result.tensors.values())
+
+
+def test_same_bits_whatever_the_batch_and_the_threads(program: Program, images: Codes) -> None:
+    whole = run(program, images, capture="all")
+    executor = Executor(program)
+    for threads in (1, 3):
+        again = executor.run(images, capture="all", threads=threads)
+        assert all(np.array_equal(again.tensors[name], whole.tensors[name]) for name in program.tensors)
+    one_by_one = np.concatenate([executor.run(images[n : n + 1]).logits for n in range(len(images))])
+    assert np.array_equal(one_by_one, whole.logits)
+    assert np.array_equal(executor.run(images[::-1].astype(np.uint8)).logits, whole.logits[::-1])
+
+
+def test_program_survives_saving(program: Program, images: Codes, tmp_path: Path) -> None:
+    program.save(tmp_path / "small.safetensors")
+    loaded = Program.load(tmp_path / "small.safetensors")
+    assert loaded.operations == program.operations
+    assert np.array_equal(run(loaded, images).logits, run(program, images).logits)
+
+
+def test_only_captured_tensors_are_kept(program: Program, images: Codes) -> None:
+    names = ["image", "blocks.0.attn.softmax", "head"]
+    assert set(run(program, images, capture=names).tensors) == set(names)
+    assert set(run(program, images, capture="token").tensors) == {"token"}
+    assert run(program, images).tensors == {}
+    with pytest.raises(
+        UserError, match=r"no tensor 'blocks\.0\.attn\.softmx'; did you mean 'blocks\.0\.attn\.softmax'\?"
+    ):
+        run(program, images, capture=["blocks.0.attn.softmx"])
+
+
+def test_spent_tensors_are_freed(program: Program, images: Codes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never more than five at once: the residual stream, q, k, v and what is being made."""
+    alive: dict[str, weakref.ref[Any]] = {}
+    most = []
+    real = Executor._execute
+
+    def watch(self: Executor, step: Any, live: Mapping[str, Codes], batch: int) -> Codes:
+        output = real(self, step, live, batch)
+        most.append(len(live))
+        alive[step.operation.output] = weakref.ref(output)
+        return output
+
+    monkeypatch.setattr(Executor, "_execute", watch)
+    result = Executor(program).run(images[:2], threads=1)
+    gc.collect()
+    assert max(most) == 4  # before the output is added: the residual stream, q, k, v
+    assert {name for name, codes in alive.items() if codes() is not None} <= {"head"}
+    assert result.logits.shape == (2, 5)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (3, 4, 4), (0, 3, 4, 4)])
+def test_images_of_another_shape_are_a_users_mistake(program: Program, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"images have shape .*, this program takes \[batch, 3, 4, 4\]"):
+        run(program, np.zeros(shape, np.int64))
+
+
+def test_images_outside_their_format_raise(program: Program, images: Codes) -> None:
+    with pytest.raises(InvariantError, match=r"image spans \[0, 256\], outside u8"):
+        run(program, np.where(images == images[0, 0, 0, 0], 256, images * 0))
+    with pytest.raises(InvariantError, match="image must hold integers, not float64"):
+        run(program, images / 1)
+
+
+def changed(program: Program, name: str, **changes: Any) -> Program:
+    """The program with one operation changed."""
+    operations = tuple(replace(o, **changes) if o.name == name else o for o in program.operations)
+    return replace(program, operations=operations)
+
+
+def test_wrong_programs_raise(program: Program) -> None:
+    softmax = next(o for o in program.operations if o.name == "blocks.0.attn.softmax")
+    for name, changes, message in (
+        ("token", {"unit": "fft"}, "there is no unit 'fft'; the units are gelu, layernorm"),
+        ("token", {"inputs": {"x": "norm9"}}, "token reads 'norm9' before anything makes it"),
+        ("token", {"output": "norm"}, "token makes 'norm' twice or undeclared"),
+        ("token", {"output": "elsewhere"}, "token makes 'elsewhere' twice or undeclared"),
+        (
+            "blocks.0.add1",
+            {"parameters": {"bits": 99}},
+            "blocks.0.add1: residual_adder refuses .* bits must be",
+        ),
+        ("blocks.0.add1", {"parameters": {"bite": 16}}, "blocks.0.add1: residual_adder refuses .* 'bite'"),
+        (softmax.name, {"parameters": {**softmax.parameters, "code_bits": 9}}, "softmax refuses"),
+    ):
+        with pytest.raises(InvariantError, match=message):
+            Executor(changed(program, name, **changes))
+    with pytest.raises(InvariantError, match="no operation makes the program's output 'q'"):
+        Executor(replace(program, output="q"))
+
+
+def test_broken_invariants_while_running_raise(program: Program, images: Codes) -> None:
+    narrow = {**program.tensors, "token": Tensor(shape=(1, 8), format=Integer(bits=2, signed=False))}
+    with pytest.raises(InvariantError, match=r"token spans \[\d+, \d+\], outside u2"):
+        run(replace(program, tensors=narrow), images)
+    flat = {**program.tensors, "token": Tensor(shape=(8,), format=U8)}
+    with pytest.raises(InvariantError, match=r"operation token gives token of shape \(1, 8\), not \[8\]"):
+        run(replace(program, tensors=flat), images)
+    parameters: dict[str, Parameter] = {"a_zero_point": 128, "w_zero_point": 128, "acc_bits": 9}
+    with pytest.raises(InvariantError, match=r"attn\.scores\.acc: mac accumulator spans .* outside s9"):
+        run(changed(program, "blocks.0.attn.scores.acc", parameters=parameters), images)
+    missing = {"acc": "head.acc", "multiplier": "head.multiplier", "offset": "head.offset"}
+    with pytest.raises(InvariantError, match=r"operation head: .*missing 1 required .*'shift'"):
+        run(changed(program, "head", inputs=missing), images)
+
+
+@pytest.mark.parametrize(
+    ("constant", "bit"),
+    [
+        ("blocks.0.attn.qkv.w", 2),
+        ("blocks.1.norm2.gain", 9),
+        ("position", 12),
+        ("cls", 12),
+        ("head.shift", 0),
+    ],
+)
+def test_one_flipped_bit_of_a_constant_is_seen(
+    program: Program, images: Codes, constant: str, bit: int
+) -> None:
+    codes = program.constants[constant].copy()
+    codes.reshape(-1)[0] ^= 1 << bit
+    flipped = replace(program, constants={**program.constants, constant: codes})
+    assert not np.array_equal(run(flipped, images).logits, run(program, images).logits)

@@ -1,0 +1,71 @@
+"""Every kernel in sim is integers throughout, whatever types the units and the program executor call it with."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numba.core import types
+from numba.core.compiler import run_frontend
+from numba.core.dispatcher import Dispatcher
+from numba.core.registry import cpu_target
+from numba.core.typed_passes import type_inference_stage
+
+import sim
+from reports.registry import entry, unit_names
+
+FLAT, CUBE = types.int64[::1], types.int64[:, :, ::1]
+WIDE = {
+    "sim.units.log2_mac._shifted_sums": (types.int16[:, :, ::1], FLAT, CUBE, FLAT, FLAT, CUBE),
+    "sim.units.mac._wide_products": (CUBE, CUBE, FLAT, CUBE),
+}
+"""Signatures of sums beyond 32 bits, which no sweep reaches."""
+
+
+def kernels() -> Iterator[tuple[str, Dispatcher]]:
+    """Every numba function defined in a module of sim."""
+    for module in pkgutil.walk_packages(sim.__path__, "sim."):
+        for name, member in vars(importlib.import_module(module.name)).items():
+            if isinstance(member, Dispatcher) and member.py_func.__module__ == module.name:
+                yield f"{module.name}.{name}", member
+
+
+def floats(function: Any, arguments: tuple[Any, ...]) -> list[str]:
+    """Variables, calls and result of the function, typed for `arguments`, that are floating point."""
+    typing, target = cpu_target.typing_context, cpu_target.target_context
+    typing.refresh()
+    target.refresh()
+    inferred = type_inference_stage(typing, target, run_frontend(function), arguments, None)
+    named = {**inferred.typemap, **inferred.calltypes, "result": inferred.return_type}
+    return [
+        f"{name}: {kind}" for name, kind in named.items() if "float" in str(kind) or "complex" in str(kind)
+    ]
+
+
+def test_no_kernel_has_a_float() -> None:
+    for unit in unit_names():
+        report = entry(unit).report
+        spec = report.SWEEP[0]
+        spec.run(**report.stimuli(spec, np.random.default_rng(0)))
+    found: dict[tuple[str, tuple[Any, ...]], list[str]] = {}
+    # A kernel that only kernels call gets its signature when its caller is typed afresh: hence twice.
+    for name, kernel in [*kernels(), *kernels()]:
+        signatures = [signature.args for signature in kernel.nopython_signatures]
+        for arguments in signatures + ([WIDE[name]] if name in WIDE else []):
+            if (name, arguments) not in found:
+                found[name, arguments] = floats(kernel.py_func, arguments)
+    assert {key: variables for key, variables in found.items() if variables} == {}
+    checked = {name for name, _ in found}
+    inlined = {name for name, kernel in kernels() if kernel.targetoptions.get("inline") == "always"}
+    assert checked | inlined == {name for name, _ in kernels()}
+    assert set(WIDE) <= checked
+
+
+@pytest.mark.parametrize("expression", ["x[0] / 2", "x[0] * 0.5", "np.sqrt(x[0])", "x.mean()"])
+def test_a_float_is_found(expression: str) -> None:
+    """Even one that ends as an integer."""
+    scope: dict[str, Any] = {"np": np}
+    exec(f"def kernel(x):\n    y = {expression}\n    return np.int64(y)", scope)
+    assert floats(scope["kernel"], (FLAT,))

@@ -1,0 +1,176 @@
+"""gelu: hand-worked codes, every input, closeness to the real function, planted faults, streams and cycles."""
+
+from math import erfc, exp, sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from golden.errors import InvariantError
+from sim.unit import Beats
+from sim.units import gelu
+from sim.units.gelu import Gelu
+
+
+def unit(**changes: Any) -> Gelu:
+    parameters: dict[str, Any] = {
+        "in_bits": 12,
+        "frac_bits": 4,
+        "table_frac_bits": 3,
+        "table": (0, 300, 411, 280, 90, 20, 0),
+        "table_step": 6,
+        "zero_point": 10,
+        "out_bits": 7,
+    }
+    return Gelu(**parameters | changes)
+
+
+def round_shift(x: int, s: int) -> int:
+    return (x + (1 << (s - 1))) >> s if s else x
+
+
+def definition(spec: Gelu, h: int) -> int:
+    """docs/datapath.md, gelu, for one code."""
+    u = abs(h)
+    i, low = u >> spec.table_step, u & ((1 << spec.table_step) - 1)
+    bump = 0
+    if i + 1 < len(spec.table):
+        bump = spec.table[i] + round_shift((spec.table[i + 1] - spec.table[i]) * low, spec.table_step)
+    y = (max(h, 0) << spec.table_frac_bits) - bump
+    code = round_shift(y, spec.frac_bits + spec.table_frac_bits) + spec.zero_point
+    return min(max(code, 0), 2**spec.out_bits - 1)
+
+
+def every_input(spec: Gelu) -> Any:
+    return np.arange(-(1 << (spec.in_bits - 1)), 1 << (spec.in_bits - 1))
+
+
+def test_hand_worked() -> None:
+    # h = −70: u = 70, segment 1, low 6: G = 300 + round_shift(111 · 6, 6) = 300 + (666 + 32 >> 6) = 310.
+    #   y = −310; round_shift(−310, 7) = (−310 + 64) >> 7 = −2; code 8.
+    # h = 150: segment 2, low 22: G = 411 + round_shift(−131 · 22, 6) = 411 + (−2882 + 32 >> 6) = 411 − 45 = 366.
+    #   y = 1200 − 366 = 834; (834 + 64) >> 7 = 7; code 17.
+    # h = 2047: segment 31 is beyond the table: y = 16376; (16376 + 64) >> 7 = 128; 138 saturates at 127.
+    assert unit().compute(np.array([-70, 150, 2047])).tolist() == [8, 17, 127]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"frac_bits": 0, "table_frac_bits": 0},
+        {"table_step": 0},
+        {"table_step": 11},
+        {"zero_point": -20},
+        {"zero_point": 140},
+        {"out_bits": 16, "in_bits": 16, "table_step": 9},
+    ],
+)
+def test_every_input(changes: dict[str, Any]) -> None:
+    spec = unit(**changes)
+    h = every_input(spec)
+    assert spec.compute(h).tolist() == [definition(spec, n) for n in h.tolist()]
+
+
+@given(st.integers(2, 40), st.integers(0, 40), st.integers(0, 20), st.integers(0, 40), st.integers(-(2**31), 2**31 - 1),
+       st.lists(st.integers(0, 2**20), min_size=1, max_size=9), st.integers(1, 16), st.data())  # fmt: skip
+def test_equals_definition(
+    in_bits: int, frac_bits: int, table_frac_bits: int, step: int, zero_point: int, entries: list[int],
+    out_bits: int, data: st.DataObject,
+) -> None:  # fmt: skip
+    spec = unit(in_bits=in_bits, frac_bits=frac_bits, table_frac_bits=table_frac_bits, table=(*entries, 0),
+                table_step=step, zero_point=zero_point, out_bits=out_bits)  # fmt: skip
+    ends = st.integers(-(1 << (in_bits - 1)), (1 << (in_bits - 1)) - 1)
+    h = [-(1 << (in_bits - 1)), (1 << (in_bits - 1)) - 1, *data.draw(st.lists(ends, max_size=9))]
+    assert spec.compute(np.array(h)).tolist() == [definition(spec, n) for n in h]
+
+
+def test_close_to_the_real_function() -> None:
+    """One output code is 1/32: the unit is within its rounding and the chords' error, h² / 8 · max|g''| ≤ 0.8 / 512."""
+    code, frac_bits, step = 32, 7, 9
+    table = [round(u * erfc(u / sqrt(2)) / 2 * code * 2 ** (frac_bits + 3)) for u in np.arange(41) / 8]
+    spec = unit(
+        in_bits=16, frac_bits=frac_bits, table=(*table, 0), table_step=step, zero_point=8, out_bits=16
+    )
+    h = every_input(spec)
+    x = h / 2**frac_bits / code
+    exact = x * np.array([erfc(-n / sqrt(2)) / 2 for n in x])
+    error = (spec.compute(h) - 8) / code - exact
+    assert np.abs(error).max() <= 0.5 / code + 0.8 / 512 + exp(-12)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("+ step_half", "+ step_half - 1"),
+        ("+ step_half", ""),
+        ("rectified + half", "rectified + half - 1"),
+        (">> shift)", ">> (shift - 1))"),
+        (">> shift)", ">> (shift + 1))"),
+        ("<< step) - 1", "<< step) - 2"),
+        ("table.size - 1", "table.size - 2"),
+        ("<< lift", "<< (lift + 1)"),
+        ("+ zero_point, 0), high", "+ zero_point, 0), high - 1"),
+        ("+ zero_point, 0), high", "+ zero_point, 1), high"),
+        ("abs(h[n])", "abs(h[n] + 1)"),
+    ],
+)
+def test_planted_faults_are_seen(mutate: Any, old: str, new: str) -> None:
+    spec = unit(table_step=3, frac_bits=1, table_frac_bits=0, zero_point=100, out_bits=9)
+    h = every_input(spec)
+    mutate(
+        gelu, "_gelu", old, new
+    )  # codes as fine as the table: coarser ones hide the interpolation's rounding
+    assert spec.compute(h).tolist() != [definition(spec, n) for n in h.tolist()]
+
+
+@pytest.mark.parametrize("entry", range(6))
+def test_every_table_entry_counts(entry: int) -> None:
+    """One unit of one entry moves at least one code when codes are as fine as the table."""
+    spec = unit(frac_bits=0, table_frac_bits=0, zero_point=500, out_bits=16)
+    changed = unit(frac_bits=0, table_frac_bits=0, zero_point=500, out_bits=16,
+                   table=tuple(n + (i == entry) for i, n in enumerate(spec.table)))  # fmt: skip
+    h = every_input(spec)
+    assert not np.array_equal(spec.compute(h), changed.compute(h))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"in_bits": 41}, r"in_bits must be in \[2, 40\], not 41"),
+        ({"out_bits": 0}, r"out_bits must be in \[1, 16\], not 0"),
+        ({"table": (0,)}, "table must have at least 2 entries"),
+        ({"table": (3, -1, 0)}, "none negative"),
+        ({"table": (3, 1)}, "the last 0"),
+        ({"table": (1 << 30, 0), "table_step": 31}, "exceed 62 bits"),
+    ],
+)
+def test_parameters_are_checked(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        unit(**changes)
+
+
+def test_input_outside_its_format_raises() -> None:
+    with pytest.raises(InvariantError, match=r"gelu operand h spans \[2048, 2048\], outside s12"):
+        unit().compute(np.array([2048]))
+
+
+def test_formats_hold_what_occurs() -> None:
+    spec = unit()
+    h = every_input(spec)
+    rectified = [(max(n, 0) << 3) for n in h.tolist()]
+    assert spec.rectified_format.min_code <= -411
+    assert spec.rectified_format.max_code >= max(rectified)
+    assert (spec.entry_format.max_code, str(spec.slope_format)) == (511, "s10")
+
+
+def test_streams_agree_with_whole_tensors() -> None:
+    spec = unit(in_bits=6, table_step=2)
+    h = every_input(spec)
+    beats = Beats(h[:, None], np.ones(64, np.bool_))
+    assert spec.run(h=beats)["o"].codes[:, 0].tolist() == [definition(spec, n) for n in h.tolist()]
+    assert spec.timing(h=beats)["h"].tolist() == list(range(64))
+    assert spec.timing(h=beats)["o"].tolist() == [n + spec.latency for n in range(64)]
+    assert spec.cycles(64) == 64 + spec.latency

@@ -1,0 +1,205 @@
+"""log2_mac: hand-worked sums, the definition in Python integers, real mathematics, overflow checks, streams, cycles."""
+
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from golden.errors import InvariantError
+from golden.formats import Integer
+from sim.unit import Beats
+from sim.units import log2_mac
+from sim.units.log2_mac import Log2Mac
+
+
+def unit(**changes: Any) -> Log2Mac:
+    parameters: dict[str, Any] = {
+        "code_bits": 4,
+        "steps_per_octave": 1,
+        "frac_bits": 14,
+        "w_format": Integer(bits=8, signed=False),
+        "w_zero_point": 0,
+        "acc_bits": 40,
+    }
+    return Log2Mac(**parameters | changes)
+
+
+def definition(spec: Log2Mac, a: Any, w: Any) -> list[list[int]]:
+    """docs/datapath.md, log2_mac, for one matrix product."""
+    acc = []
+    for row in a:
+        acc.append([])
+        for n in range(len(w[0])):
+            sums = [0, 0]
+            for k, code in enumerate(row):
+                if code == 2**spec.code_bits - 1:
+                    continue
+                shift = min(-(-code // spec.steps_per_octave), 62)
+                odd = code % 2 if spec.steps_per_octave == 2 else 0
+                sums[odd] += ((w[k][n] - spec.w_zero_point) << spec.frac_bits) >> shift
+            acc[-1].append(sums[0] + ((sums[1] * 46341 + (1 << 14)) >> 15))
+    return acc
+
+
+def random_operands(spec: Log2Mac, rng: np.random.Generator, m: int, k: int, n: int) -> tuple[Any, Any]:
+    a = rng.integers(0, 1 << spec.code_bits, (m, k))
+    w = rng.integers(spec.w_format.min_code, spec.w_format.max_code + 1, (k, n))
+    return a, w
+
+
+def test_hand_worked_base_2() -> None:
+    # F = 2, zero point 3: codes 0, 1, 3 and the top code 15 on w − 3 = 4, −3, −3, 100:
+    # (4 << 2) >> 0 = 16;  (−3 << 2) >> 1 = −6;  (−3 << 2) >> 3 = −12 / 8 → FLOOR −2;  zero. Sum 8.
+    spec = unit(frac_bits=2, w_zero_point=3)
+    acc = spec.compute(a=np.array([[0, 1, 3, 15]]), w=np.array([[7], [0], [0], [103]]))
+    assert acc.tolist() == [[8]]
+
+
+def test_hand_worked_base_sqrt2() -> None:
+    # F = 4. Code 2: shift 1, even: (10 << 4) >> 1 = 80. Code 1: shift 1, odd: (3 << 4) >> 1 = 24.
+    # Code 3: shift 2, odd: (5 << 4) >> 2 = 20. O = 44: 44 · 46341 = 2 039 004; + 16 384 = 2 055 388; >> 15 = 62.
+    # Sum 142.
+    spec = unit(steps_per_octave=2, frac_bits=4)
+    assert spec.compute(a=np.array([[2, 1, 3]]), w=np.array([[10], [3], [5]])).tolist() == [[142]]
+
+
+@given(st.integers(2, 8), st.sampled_from([1, 2]), st.integers(0, 30),
+       st.builds(Integer, bits=st.integers(1, 12), signed=st.booleans()), st.integers(-3000, 3000),
+       st.tuples(*[st.integers(1, 9)] * 3), st.integers(0, 2**32))  # fmt: skip
+def test_equals_definition(
+    code_bits: int, steps: int, frac_bits: int, w_format: Integer, zero_point: int, shape: tuple[int, int, int],
+    seed: int,
+) -> None:  # fmt: skip
+    """Sums on both sides of 32 bits, K that are and are not multiples of four."""
+    if frac_bits + max(w_format.bits, 13) + 17 * (steps == 2) > 60:
+        frac_bits -= 17
+    spec = unit(code_bits=code_bits, steps_per_octave=steps, frac_bits=frac_bits, w_format=w_format,
+                w_zero_point=zero_point, acc_bits=62)  # fmt: skip
+    a, w = random_operands(spec, np.random.default_rng(seed), *shape)
+    assert spec.compute(a=a, w=w).tolist() == definition(spec, a.tolist(), w.tolist())
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("code_bits", [2, 3, 4, 8])
+def test_every_code(code_bits: int, steps: int) -> None:
+    """All codes against both signs; 8 bits shift by up to 254, which counts as 62."""
+    spec = unit(code_bits=code_bits, steps_per_octave=steps, frac_bits=16, w_zero_point=128)
+    a = np.arange(1 << code_bits)[:, None]
+    w = np.array([[0, 127, 128, 129, 255]])
+    assert spec.compute(a=a, w=w).tolist() == definition(spec, a.tolist(), w.tolist())
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_close_to_real_mathematics(steps: int) -> None:
+    """With F large enough a term is exact, so only √2 in 15 bits and one rounding remain."""
+    frac_bits = -(-14 // steps)
+    spec = unit(steps_per_octave=steps, frac_bits=frac_bits)
+    a, w = random_operands(spec, np.random.default_rng(7), 5, 50, 3)
+    weights = np.where(a == 15, 0.0, 2.0 ** (-a / steps))
+    error = spec.compute(a=a, w=w) / 2.0**frac_bits - weights @ w
+    assert np.abs(error).max() <= (
+        0 if steps == 1 else 50 * 255 * abs(46341 / 2**15 - sqrt(2)) + 2.0**-frac_bits
+    )
+
+
+def test_batched_operands_and_any_memory_order() -> None:
+    spec, rng = unit(steps_per_octave=2), np.random.default_rng(3)
+    a = rng.integers(0, 16, (7, 2, 3, 5)).transpose(1, 2, 3, 0)
+    w = rng.integers(0, 256, (4, 2, 3, 7)).transpose(1, 2, 3, 0)
+    acc = spec.compute(a=a, w=w)
+    for b in range(2):
+        for h in range(3):
+            assert acc[b, h].tolist() == definition(spec, a[b, h].tolist(), w[b, h].tolist())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("range(1, shifts.size)", "range(2, shifts.size)"),
+        (">> shifts[entry]", ">> (shifts[entry] + 1)"),
+        (">> shifts[entry]", ">> max(shifts[entry] - 1, 0)"),
+        ("parities[entry] * columns", "0"),
+        ("codes[group, m, k + 3]", "codes[group, m, k + 2]"),
+        ("range(0, depth, 4)", "range(0, depth - 4, 4)"),
+        ("+ t3[n]", ""),
+    ],
+)
+def test_planted_faults_in_the_kernel_are_seen(mutate: Any, old: str, new: str) -> None:
+    spec = unit(steps_per_octave=2)
+    a, w = random_operands(spec, np.random.default_rng(8), 5, 8, 3)
+    mutate(log2_mac, "_shifted_sums", old, new)
+    assert spec.compute(a=a, w=w).tolist() != definition(spec, a.tolist(), w.tolist())
+
+
+@pytest.mark.parametrize(("name", "value"), [("SQRT2", 46340), ("SQRT2", 46342), ("SQRT2_FRAC_BITS", 14)])
+def test_planted_faults_in_the_join_are_seen(monkeypatch: pytest.MonkeyPatch, name: str, value: int) -> None:
+    """Also the rounding half, which moves with the shift."""
+    spec = unit(steps_per_octave=2, frac_bits=16)
+    a, w = np.array([[1]]), np.array([[255]])
+    monkeypatch.setattr(log2_mac, name, value)
+    assert spec.compute(a=a, w=w).tolist() != definition(spec, a.tolist(), w.tolist())
+
+
+def test_join_rounds_half_up() -> None:
+    """O · 46341 / 2^15 for O = 1 … 2^15: HALF_UP and FLOOR differ on half of them; a tie needs O = 2^14."""
+    spec = unit(steps_per_octave=2, frac_bits=1, w_format=Integer(bits=17, signed=True))
+    w = np.concatenate((np.arange(-(1 << 15), 1 << 15), [-(1 << 14), 1 << 14]))[None]
+    acc = spec.compute(a=np.array([[1]]), w=w)
+    assert acc[0].tolist() == definition(spec, [[1]], w.tolist())[0]
+    assert acc[0, -1] == 23171  # 2^14 · 46341 / 2^15 = 23170.5, a tie, up
+    assert acc[0, -2] == -23170  # −23170.5, a tie, up
+
+
+def test_overflow_raises() -> None:
+    spec = unit(acc_bits=9, frac_bits=0)
+    assert spec.compute(a=np.array([[0]]), w=np.array([[255]])).item() == 255
+    with pytest.raises(InvariantError, match=r"log2_mac accumulator spans \[256, 256\], outside s9"):
+        spec.compute(a=np.array([[0, 0]]), w=np.array([[255], [1]]))
+    wide = unit(frac_bits=30, w_format=Integer(bits=14, signed=True), steps_per_octave=2, acc_bits=62)
+    with pytest.raises(InvariantError, match="log2_mac joined sum may reach"):
+        wide.compute(a=np.zeros((1, 64), np.int64), w=np.full((64, 1), -(1 << 13)))
+
+
+def test_operands_outside_their_format_raise() -> None:
+    with pytest.raises(InvariantError, match=r"log2_mac operand a spans \[16, 16\], outside u4"):
+        unit().compute(a=np.array([[16]]), w=np.array([[1]]))
+    with pytest.raises(InvariantError, match="log2_mac operand w"):
+        unit().compute(a=np.array([[1]]), w=np.array([[256]]))
+    with pytest.raises(InvariantError, match="length 1, not 2"):
+        unit().compute(a=np.array([[1, 1]]), w=np.array([[1]]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"code_bits": 9}, r"code_bits must be in \[2, 8\], not 9"),
+        ({"steps_per_octave": 3}, "steps_per_octave must be 1"),
+        ({"frac_bits": 31}, r"frac_bits must be in \[0, 30\], not 31"),
+        ({"acc_bits": 0}, r"acc_bits must be in \[1, 62\], not 0"),
+        (
+            {"w_format": Integer(bits=20, signed=True), "frac_bits": 30, "steps_per_octave": 2},
+            "exceeds 62 bits",
+        ),
+    ],
+)
+def test_parameters_are_checked(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        unit(**changes)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_streams_agree_with_whole_tensors(steps: int) -> None:
+    spec = unit(steps_per_octave=steps)
+    a, w = random_operands(spec, np.random.default_rng(9), 1, 9, 1)
+    last = np.zeros(9, np.bool_)
+    last[[2, 3, 8]] = True
+    streams = {"a": Beats(a.T, last), "w": Beats(w, last)}
+    expected = [
+        definition(spec, a[:, s:e].tolist(), w[s:e].tolist())[0][0] for s, e in ((0, 3), (3, 4), (4, 9))
+    ]
+    assert spec.run(**streams)["o"].codes[:, 0].tolist() == expected
+    assert spec.timing(**streams)["o"].tolist() == [n + spec.latency for n in (2, 3, 8)]
+    assert spec.cycles(3, 3) == 9 + spec.latency
