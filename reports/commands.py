@@ -1,6 +1,7 @@
 """`vitrtl simulate` and `vitrtl verify`: from checked options to results.json and report.html."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from rich.table import Table
@@ -10,11 +11,13 @@ from golden.images import LabelledImages
 from reports.choice import Bits, Choice
 from reports.evaluation import Evaluation
 from reports.page import write_page
-from reports.program_check import checks_of, run_check, table_row
-from reports.progress import console, track
-from reports.results import Config, Results, Tables, UnitVerification, write
+from reports.program_check import DRIVEN_BY_PROGRAMS, checks_of, run_checks, sweep_checks, table_row
+from reports.progress import console
+from reports.registry import unit_names
+from reports.results import Config, Results, Tables, write
 from reports.tool_versions import tool_versions
 from reports.verification import UnitVerification as Finding
+from reports.verification import write_junit
 from reports.workload import Workload, load_workload
 from rtl.cosim.runner import find_simulator
 from sim.accelerator import Accelerator
@@ -43,13 +46,16 @@ def run_simulate(
 
 
 def run_verify(choice: Choice, bits: Bits, units: tuple[str, ...], out: Path, rows: int) -> bool:
-    """RTL of the program's units against the simulator; True when everything agreed."""
+    """RTL against the simulator: every unit's sweep, and softmax on the model's real scores; True when all agreed."""
     find_simulator()
-    workload = load_workload(choice)
-    known = verifiable_units()
+    known = unit_names()
     for unit in units:
         if unit not in known:
-            raise UserError(f"no unit {unit!r} can be verified here; there are: {', '.join(known)}")
+            near = get_close_matches(unit, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UserError(f"there is no unit {unit!r}; units: {', '.join(known)}{hint}")
+    workload = load_workload(choice)
+    chosen = units or tuple(known)
     evaluation = Evaluation(
         workload=workload,
         accelerator=Accelerator.load(),
@@ -58,11 +64,13 @@ def run_verify(choice: Choice, bits: Bits, units: tuple[str, ...], out: Path, ro
         out=out,
     )
     run = evaluation.lowered(bits)
-    checks = list(checks_of(run.program, run.tensors, units or known, rows, bits.label))
-    findings = [
-        run_check(check, out / "rtl", choice.seed) for check in track("RTL = sim", checks, len(checks))
-    ]
+    checks = [check for unit in chosen for check in sweep_checks(unit)]
+    checks += checks_of(
+        run.program, run.tensors, tuple(set(chosen) & set(DRIVEN_BY_PROGRAMS)), rows, bits.label
+    )
+    findings = run_checks(checks, out / "rtl", choice.seed)
     report_failures(findings)
+    write_junit(out / "verify.xml", findings)
     tables = evaluation.tables().model_copy(update={"verification": tuple(table_row(f) for f in findings)})
     publish(results_of("verify", workload, tables, evaluation.accelerator, bits), out)
     return all(finding.passed for finding in findings)
@@ -73,11 +81,6 @@ def report_failures(findings: Sequence[Finding]) -> None:
     for finding in findings:
         if finding.first_failure:
             console.print(f"[red]{finding.label}[/red]: {finding.first_failure}", highlight=False)
-
-
-def verifiable_units() -> tuple[str, ...]:
-    """Units whose RTL takes one stream of real data, in the registry's order."""
-    return ("softmax",)
 
 
 def results_of(
@@ -106,6 +109,7 @@ def publish(results: Results, out: Path) -> None:
     page = write_page(results, out / "report.html")
     _print_accuracy(results)
     _print_checks(results)
+    _print_cost(results)
     console.print(f"report: {page}", highlight=False)
 
 
@@ -122,25 +126,42 @@ def _print_accuracy(results: Results) -> None:
 
 def _print_checks(results: Results) -> None:
     tables = results.tables
-    lines: list[Sequence[str]] = [
-        (f"{row.run} golden = sim", f"{row.differing} of {row.integers:,} integers differ")
-        for row in tables.exactness
-    ]
-    lines += [(f"{row.unit}, {row.spec}", _verdict(row)) for row in tables.verification]
-    lines += [
-        (f"{run} cycles per image", f"{sum(r.cycles for r in tables.cycles if r.run == run):,}")
-        for run in dict.fromkeys(row.run for row in tables.cycles)
-    ]
-    if lines:
-        table = Table("check", "found", title="Exactness and cycles", title_justify="left")
-        for line in lines:
-            table.add_row(*line)
+    if tables.exactness:
+        table = Table(
+            "run", "integers compared", "differ", title="golden = sim, every tensor", title_justify="left"
+        )
+        for row in tables.exactness:
+            table.add_row(row.run, f"{row.integers:,}", str(row.differing))
+        _stdout(table)
+    if tables.verification:
+        columns = ("unit", "parameters", "codes", "differ", "cycles differ", "")
+        table = Table(*columns, title="RTL = sim, bits and cycles", title_justify="left")
+        for check in tables.verification:
+            state = "pass" if check.passed else "[red]FAIL[/red]"
+            counts = (f"{check.beats:,}", _known(check.mismatches), _known(check.cycle_mismatches))
+            table.add_row(check.unit, check.spec, *counts, state)
         _stdout(table)
 
 
-def _verdict(row: UnitVerification) -> str:
-    state = "passed" if row.passed else "FAILED"
-    return f"{state}: {row.mismatches} of {row.beats:,} codes, {row.cycle_mismatches} handshake cycles differ"
+def _print_cost(results: Results) -> None:
+    cycles = results.tables.cycles
+    if cycles:
+        table = Table("run", "cycles per image", title="Cycles", title_justify="left")
+        for run in dict.fromkeys(row.run for row in cycles):
+            table.add_row(run, f"{sum(row.cycles for row in cycles if row.run == run):,}")
+        _stdout(table)
+    if results.tables.area:
+        columns = ("unit", "parameters", "target", "LUT", "FF", "DSP", "BRAM", "Fmax MHz")
+        table = Table(*columns, title="Area", title_justify="left")
+        for area in results.tables.area:
+            counts = [_known(n) for n in (area.luts, area.ffs, area.dsps, area.brams)]
+            fmax = "" if area.fmax_mhz is None else f"{area.fmax_mhz:.1f}"
+            table.add_row(area.unit, area.spec, area.target, *counts, fmax)
+        _stdout(table)
+
+
+def _known(number: float | None) -> str:
+    return "unknown" if number is None else f"{number:,g}"
 
 
 def _stdout(table: Table) -> None:

@@ -1,7 +1,6 @@
 """`vitrtl demo`: the whole line on the digits model: integers, RTL on the real scores, area, a report."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +8,7 @@ from reports.area import AreaPoint, measure_points
 from reports.choice import Bits, Choice
 from reports.commands import publish, report_failures, results_of
 from reports.evaluation import Evaluation, Run
-from reports.program_check import Check, checks_of, run_check, table_row
-from reports.progress import track
-from reports.verification import UnitVerification
+from reports.program_check import PARALLEL, Check, checks_of, run_checks, table_row
 from reports.workload import load_workload
 from rtl.cosim.runner import find_simulator
 from sim.accelerator import Accelerator
@@ -20,8 +17,6 @@ from sim.units.softmax import Softmax
 RUNS = (Bits(weight=4, act=4), Bits(weight=6, act=6), Bits(weight=8, act=8))
 REAL_ROWS = 48
 """Rows of the model's scores per softmax, beside some 20 directed ones."""
-PARALLEL = 2
-"""Simulators and synthesis runs at a time; each is a process of its own."""
 DEIT_TOKENS = 197
 """Row length of DeiT at 224 pixels, for an area that compares with other work."""
 
@@ -39,7 +34,7 @@ def run_demo(out: Path, seed: int) -> bool:
     )
     evaluation.float_baseline()
     runs = [evaluation.run(bits) for bits in RUNS]
-    findings = _verified(runs, out / "rtl", seed)
+    findings = run_checks([check for run in runs for check in _checks(run)], out / "rtl", seed)
     report_failures(findings)
     areas = measure_points(list(_area_points(runs)), out / "synthesis", PARALLEL)
     tables = evaluation.tables()
@@ -49,14 +44,6 @@ def run_demo(out: Path, seed: int) -> bool:
     publish(results_of("demo", workload, tables, evaluation.accelerator, *RUNS), out)
     exact = all(row.differing == 0 for row in tables.exactness)
     return exact and all(finding.passed for finding in findings)
-
-
-def _verified(runs: list[Run], out: Path, seed: int) -> list[UnitVerification]:
-    """Every softmax of every run in RTL, and one of each run in base 2."""
-    checks = [check for run in runs for check in _checks(run)]
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        found = pool.map(lambda check: run_check(check, out, seed), checks)
-        return list(track("RTL = sim, bits and cycles", found, len(checks)))
 
 
 def _checks(run: Run) -> Iterator[Check]:

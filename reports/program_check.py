@@ -1,6 +1,7 @@
-"""RTL verification of exactly the units, with exactly the parameters and on the real tensors, of a lowered program."""
+"""RTL checks: units at the points of their sweep, and at exactly the parameters and real tensors of a program."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.program import Operation, Program
+from reports.progress import track
 from reports.registry import entry
 from reports.results import UnitVerification
 from reports.verification import UnitVerification as Finding
 from reports.verification import verify_spec
 from sim.registry import unit_of
 from sim.unit import Beats, Unit
+
+DRIVEN_BY_PROGRAMS = ("softmax",)
+"""Units that a program's captured tensors can drive here: those with one input stream and no constants."""
+PARALLEL = 2
+"""Simulators at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +30,14 @@ class Check:
     unit: str
     label: str
     spec: Unit
-    beats: Mapping[str, Beats]
+    beats: Mapping[str, Beats] | None
+    """Real input beats by stream, after the unit's directed ones; None for these alone."""
+
+
+def sweep_checks(unit: str) -> list[Check]:
+    """One check for every point of the unit's sweep, on directed and random stimuli."""
+    report = entry(unit).report
+    return [Check(unit=unit, label=report.label(spec), spec=spec, beats=None) for spec in report.SWEEP]
 
 
 def checks_of(
@@ -50,6 +64,13 @@ def run_check(check: Check, out: Path, seed: int) -> Finding:
     """Directed stimuli and the real beats through RTL, model and reference."""
     folder = out / check.unit / check.label.replace("/", "").replace(" ", "_")
     return replace(verify_spec(entry(check.unit), check.spec, check.beats, folder, seed), label=check.label)
+
+
+def run_checks(checks: Sequence[Check], out: Path, seed: int) -> list[Finding]:
+    """All checks, some at a time, each in simulator processes of its own."""
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        found = pool.map(lambda check: run_check(check, out, seed), checks)
+        return list(track("RTL = sim, bits and cycles", found, len(checks)))
 
 
 def table_row(finding: Finding) -> UnitVerification:
