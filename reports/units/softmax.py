@@ -1,6 +1,8 @@
 """Softmax in reports: sweep over code bits and base; stimuli at every change of the code and at the ends."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +38,8 @@ def label(spec: Softmax) -> str:
 
 
 def stimuli(spec: Softmax, rng: np.random.Generator) -> dict[str, Beats]:
-    """Rows: random of several spreads; ends of the format; equal; one dominant; each change of the code."""
-    return {"i": rows([*_random_rows(spec, rng), *_end_rows(spec), *step_rows(spec)])}
+    """Rows: random, ends of the format, equal, one dominant, each change of the code, each table entry."""
+    return {"i": rows([*_random_rows(spec, rng), *_end_rows(spec), *step_rows(spec), *table_rows(spec, rng)])}
 
 
 def reference(spec: Softmax, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
@@ -94,14 +96,62 @@ def step_rows(spec: Softmax) -> Iterator[Codes]:
         differences = np.zeros(2 * len(codes[start : start + per_row]), np.int64)
         for _ in range(8):
             row = high - np.concatenate((np.zeros(maxima, np.int64), differences))
-            again = _steps(spec, codes[start : start + per_row], spec.level(row))
+            again = _steps(spec, codes[start : start + per_row], int(spec.levels(row[None])[0]))
             if np.array_equal(again, differences):
                 break
             differences = again
         yield row
 
 
-def _steps(spec: Softmax, codes: Codes, level: int) -> Codes:
+def table_rows(spec: Softmax, rng: np.random.Generator) -> list[Codes]:
+    """Rows that tell the tables from every table with one entry off by one, as far as such rows are found.
+
+    Among random rows of four scores, whose last is put at a change of its code, the few that show the faults.
+    """
+    if spec.max_length < 4:
+        return []
+    candidates = _probes(spec, rng, 1 << 16)
+    codes = spec.compute(candidates)
+    shown = np.array([(fault.compute(candidates) != codes).any(axis=1) for fault in off_by_one(spec)])
+    chosen = []
+    while shown.any():
+        best = int(shown.sum(axis=0).argmax())  # the row that shows most of the faults not shown yet
+        chosen.append(candidates[best])
+        shown = shown[~shown[:, best]]
+    return chosen
+
+
+def off_by_one(spec: Softmax) -> Iterator[Softmax]:
+    """Every spec with one table entry one higher or one lower that is still a spec."""
+    for name in ("exp_base", "exp_slope", "log_base", "log_slope"):
+        entries = getattr(spec, name)
+        for n in range(len(entries)):
+            for step in (1, -1):
+                try:
+                    changed: dict[str, Any] = {name: (*entries[:n], entries[n] + step, *entries[n + 1 :])}
+                    yield replace(spec, **changed)
+                except ValueError:
+                    continue
+
+
+def _probes(spec: Softmax, rng: np.random.Generator, count: int) -> Codes:
+    """Rows of the maximum, two scores up to four octaves below, and one at or just before a change of its code."""
+    octave, furthest = 1 << spec.score_frac_bits, (1 << spec.score_bits) - 1
+    d = np.zeros((count, 4), np.int64)
+    # Half of the rows within an octave, where the sum feels each step of the power's tables.
+    reach = np.where(np.arange(count) % 4 < 2, octave, 4 * octave)
+    d[:, 1:3] = np.minimum(rng.integers(0, reach[:, None], (count, 2)), furthest)
+    d[:, 3] = furthest
+    # Codes of probes far below the maximum, which hardly weigh, as far as the scores reach.
+    most = min((1 << spec.code_bits) - 1, spec.steps_per_octave * (furthest >> spec.score_frac_bits))
+    codes = rng.integers(most // 2, most, count, endpoint=True)
+    for _ in range(3):  # the probe moves the sum that it is placed for, hence again
+        d[:, 3] = _steps(spec, codes, spec.levels(-d))[:count]
+    d[:, 3] = np.maximum(d[:, 3] - np.arange(count) // 4 % 2, 0)
+    return spec.inputs["i"].format.max_code - d
+
+
+def _steps(spec: Softmax, codes: Codes, level: Codes | int) -> Codes:
     """Smallest d whose code is at least each of `codes`, and the d before; within the format."""
     finer = spec.log_frac_bits - spec.score_frac_bits
     # (d << finer) + level + half ≥ code << h, solved for d with a ceiling.

@@ -74,12 +74,14 @@ class Stalls:
         """Whether to pause in this cycle; `offered`: the other side was seen to wait."""
         if self.rng is None:
             return False
+        if self.left and self.patient and not offered:
+            return True  # for as long as it takes: a unit whose valid waits for ready would wait for ever
         if not self.left:
             self.left = self.rng.randint(1, 48)
             self.rate = self.rng.choice((0.0, 0.3, 0.5, 0.9))
             self.patient = self.rng.random() < 0.3
         self.left -= 1
-        return self.rng.random() < self.rate or (self.patient and not offered)
+        return self.rng.random() < self.rate
 
 
 @dataclass

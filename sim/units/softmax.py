@@ -43,6 +43,29 @@ def _log2_sum(total: int, p_bits: int, g: int, log_base: Codes, log_slope: Codes
     return int(((p - p_bits) << g) + log_base[segment] + ((log_slope[segment] * low) >> segment_shift))
 
 
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _row_level(
+    row: Codes, x_max: int, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, log2_scale: int,
+) -> int:  # fmt: skip
+    total = _sum_of_powers(row, x_max, f, exp_base, exp_slope, exp_shift)
+    return int(_log2_sum(total, p_bits, g, log_base, log_slope, log_shift) + log2_scale)
+
+
+@njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def _levels(
+    rows: Codes, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, log2_scale: int,
+) -> Codes:  # fmt: skip
+    levels = np.empty(len(rows), np.int64)
+    for i in prange(len(rows)):
+        levels[i] = _row_level(
+            rows[i], rows[i].max(), exp_base, exp_slope, log_base, log_slope,
+            exp_shift, log_shift, f, p_bits, g, log2_scale,
+        )  # fmt: skip
+    return levels
+
+
 @njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
 def _softmax_rows(
     scores: Codes, starts: Codes, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
@@ -53,8 +76,10 @@ def _softmax_rows(
     for i in prange(len(starts) - 1):
         row, out = scores[starts[i] : starts[i + 1]], codes[starts[i] : starts[i + 1]]
         x_max = row.max()
-        total = _sum_of_powers(row, x_max, f, exp_base, exp_slope, exp_shift)
-        level = _log2_sum(total, p_bits, g, log_base, log_slope, log_shift) + log2_scale
+        level = _row_level(
+            row, x_max, exp_base, exp_slope, log_base, log_slope,
+            exp_shift, log_shift, f, p_bits, g, log2_scale,
+        )  # fmt: skip
         half = (1 << h) >> 1
         for j in range(len(row)):
             t = ((x_max - row[j]) << (g - f)) + level
@@ -241,16 +266,13 @@ class Softmax(Unit):
             raise ValueError(f"scores must hold at least one row of one score, not shape {scores.shape}")
         return self._codes(flat, np.arange(0, flat.size + 1, length)).reshape(scores.shape)
 
-    def level(self, row: Codes) -> int:
-        """log2 S + log2_scale of one row of scores, with log_frac_bits fraction bits: what every t_i adds to d_i."""
-        exp_base, exp_slope, log_base, log_slope = self._tables()
-        total = _sum_of_powers(
-            row, row.max(), self.score_frac_bits, exp_base, exp_slope, self.exp_segment_shift
-        )
-        log2_sum = _log2_sum(
-            total, self.exp_bits, self.log_frac_bits, log_base, log_slope, self.log_segment_shift
-        )
-        return int(log2_sum) + self.log2_scale
+    def levels(self, scores: NDArray[np.int64]) -> NDArray[np.int64]:
+        """log2 S + log2_scale of each row of `scores[rows, n]`, log_frac_bits fraction bits: t_i less d_i's part."""
+        levels: Codes = _levels(
+            np.ascontiguousarray(scores, dtype=np.int64), *self._tables(), self.exp_segment_shift,
+            self.log_segment_shift, self.score_frac_bits, self.exp_bits, self.log_frac_bits, self.log2_scale,
+        )  # fmt: skip
+        return levels
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """Codes of the rows in stream `i`, of any lengths."""
