@@ -8,7 +8,7 @@ import numpy as np
 
 from golden.softmax_tables import softmax_tables
 from reports.registry import reference_parameters
-from reports.stimuli import rows
+from reports.stimuli import rows, steps
 from sim.unit import Beats, Codes
 from sim.units.softmax import Softmax
 
@@ -39,7 +39,17 @@ def label(spec: Softmax) -> str:
 
 def stimuli(spec: Softmax, rng: np.random.Generator) -> dict[str, Beats]:
     """Rows: random, ends of the format, equal, one dominant, each change of the code, each table entry."""
-    return {"i": rows([*_random_rows(spec, rng), *_end_rows(spec), *step_rows(spec), *table_rows(spec, rng)])}
+    return {
+        "i": rows(
+            [
+                *_random_rows(spec, rng),
+                *_end_rows(spec),
+                *pair_rows(spec),
+                *step_rows(spec),
+                *table_rows(spec, rng),
+            ]
+        )
+    }
 
 
 def reference(spec: Softmax, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
@@ -79,6 +89,22 @@ def _end_rows(spec: Softmax) -> Iterator[Codes]:
     ):
         yield np.array(row[: spec.max_length], np.int64)
     yield np.full(spec.max_length, high)  # the largest sum
+
+
+def pair_rows(spec: Softmax) -> list[Codes]:
+    """Rows of two, for each change of either code: the difference just before it and at it.
+
+    Of the codes up to that of a score among `max_length` equal ones; `step_rows` has the ones from there.
+    """
+    if spec.max_length < 2:
+        return []
+    high = spec.inputs["i"].format.max_code
+    d = np.arange(min(1 << spec.score_bits, 1 << 18))
+    pairs = np.stack((np.full(len(d), high), high - d), axis=1)
+    codes = spec.compute(pairs)
+    most = spec.steps_per_octave * (spec.max_length - 1).bit_length() + 1
+    chosen = steps((codes[:, 0] << spec.code_bits) + codes[:, 1])
+    return list(pairs[chosen[codes[chosen, 1] <= most]])
 
 
 def step_rows(spec: Softmax) -> Iterator[Codes]:
