@@ -36,21 +36,29 @@ def golden(
     check_range(x, Integer(bits=score_bits, signed=True), "softmax score")
     distance = x.amax(-1, keepdim=True) - x
 
-    fraction = distance & ((1 << score_frac_bits) - 1)
-    mantissa = _segments(fraction, score_frac_bits, exp_base, [-slope for slope in exp_slope], 0)
-    octaves = distance >> score_frac_bits
+    mantissa, octaves = power_of_two(distance, score_frac_bits, exp_base, exp_slope)
     total = (mantissa >> octaves.clamp(max=62)).sum(-1, keepdim=True)
-
-    top = leading_one(total)
-    after = ((total << MANTISSA_BITS) >> top) & ((1 << MANTISSA_BITS) - 1)
-    low_bits = MANTISSA_BITS - (len(log_base).bit_length() - 1)
-    log2_sum = ((top - exp_bits) << log_frac_bits) + _segments(
-        after, MANTISSA_BITS, log_base, log_slope, low_bits
-    )
+    log2_sum = log2_of_sum(total, exp_bits, log_frac_bits, log_base, log_slope)
 
     minus_log2 = (distance << (log_frac_bits - score_frac_bits)) + log2_sum + log2_scale
     codes = round_shift(minus_log2, log_frac_bits - (steps_per_octave - 1))
     return saturate(codes, Integer(bits=code_bits, signed=False))
+
+
+def power_of_two(
+    distance: Tensor, frac_bits: int, base: list[int], slope: list[int]
+) -> tuple[Tensor, Tensor]:
+    """(mantissa, octaves) with 2^-distance = mantissa >> octaves: segments for the fraction, a shift for the rest."""
+    fraction = distance & ((1 << frac_bits) - 1)
+    return _segments(fraction, frac_bits, base, [-step for step in slope], 0), distance >> frac_bits
+
+
+def log2_of_sum(total: Tensor, exp_bits: int, frac_bits: int, base: list[int], slope: list[int]) -> Tensor:
+    """log2(total / 2^exp_bits) with frac_bits fraction bits: leading one, then segments for the bits after it."""
+    top = leading_one(total)
+    after = ((total << MANTISSA_BITS) >> top) & ((1 << MANTISSA_BITS) - 1)
+    low_bits = MANTISSA_BITS - (len(base).bit_length() - 1)
+    return ((top - exp_bits) << frac_bits) + _segments(after, MANTISSA_BITS, base, slope, low_bits)
 
 
 def _segments(x: Tensor, bits: int, base: list[int], slope: list[int], shift: int) -> Tensor:
