@@ -1,6 +1,7 @@
 """LayerNorm in reports: sweep over channels and output bits; rows of every spread, equal, and at the ends."""
 
 from collections.abc import Mapping
+from math import isqrt
 
 import numpy as np
 
@@ -32,10 +33,13 @@ def label(spec: Layernorm) -> str:
 
 
 def stimuli(spec: Layernorm, rng: np.random.Generator) -> dict[str, Beats]:
-    """Rows of spreads from a fraction of a code to the whole format, equal codes, one outlier, both ends."""
+    """Rows of spreads from a fraction of a code to the whole format, equal codes, one outlier, both ends.
+
+    Most offsets put a code's normalised value, times its gain, exactly at the begin of a code or one below.
+    """
     x = [np.asarray(row, np.int64) for row in _rows(spec, rng)]
     gain = [_gains(spec, rng) for _ in x]
-    offset = [_offsets(spec, rng) for _ in x]
+    offset = [_offsets(spec, row, gains, rng) for row, gains in zip(x, gain, strict=True)]
     return {"x": rows(x), "gain": stream(*gain), "offset": stream(*offset)}
 
 
@@ -46,8 +50,11 @@ def _rows(spec: Layernorm, rng: np.random.Generator) -> list[Codes]:
     random = [np.clip(rng.normal(rng.normal(0, spread), spread, c).round(), low, high) for spread in spreads]
     outlier = np.zeros(c)
     outlier[c // 2] = high
+    # Of many rows those in which a root one too small moves the most normalised values.
+    candidates = [rng.integers(low, high, c, endpoint=True) for _ in range(100)]
+    candidates.sort(key=lambda row: -int((_normalised(spec, row) != _normalised(spec, row, 1)).sum()))
     alternating = np.where(np.arange(c) % 2, low, high)  # the largest variance
-    return [*random, np.full(c, low), np.full(c, high), outlier, alternating]
+    return [*random, np.full(c, low), np.full(c, high), outlier, alternating, *candidates[:2]]
 
 
 def _gains(spec: Layernorm, rng: np.random.Generator) -> Codes:
@@ -58,11 +65,27 @@ def _gains(spec: Layernorm, rng: np.random.Generator) -> Codes:
     return rng.permutation(gain)
 
 
-def _offsets(spec: Layernorm, rng: np.random.Generator) -> Codes:
-    """Any code of the output as the mean, and the ends of the format."""
-    offset = rng.integers(0, 1 << (spec.out_bits + spec.shift), spec.channels)
+def _offsets(spec: Layernorm, row: Codes, gain: Codes, rng: np.random.Generator) -> Codes:
+    """Offsets that make each t · gain + offset the begin of some code or one less, where the format allows it."""
+    begins = rng.integers(1, 1 << spec.out_bits, spec.channels) << spec.shift
+    normalised = _normalised(spec, row)
+    rise = (_normalised(spec, row, 1) - normalised) * gain
+    # Where a root one too small would raise the value, one below the begin shows it; where it lowers it, the begin.
+    below = np.where(rise == 0, rng.integers(0, 2, spec.channels), rise > 0)
+    offset = begins - normalised * gain - below
     offset[:2] = spec.offset_format.min_code, spec.offset_format.max_code
-    return rng.permutation(offset)
+    fitting: Codes = np.clip(offset, spec.offset_format.min_code, spec.offset_format.max_code)
+    return fitting
+
+
+def _normalised(spec: Layernorm, row: Codes, short: int = 0) -> Codes:
+    """t of each code (docs/datapath.md, layernorm steps 1 to 3) in Python's integers; with a root `short` too small."""
+    x = row.tolist()
+    variance = spec.channels * sum(code * code for code in x) - sum(x) ** 2 + spec.epsilon
+    j = (variance.bit_length() - 1) // 2 - 15
+    r = isqrt((1 << 62) // (variance >> 2 * j if j >= 0 else variance << -2 * j)) - short
+    down = 31 + j - spec.norm_frac_bits
+    return np.array([((spec.channels * code - sum(x)) * r + (1 << down >> 1)) >> down for code in x])
 
 
 def reference(spec: Layernorm, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

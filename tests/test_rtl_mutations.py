@@ -1,0 +1,281 @@
+"""Planted faults: each must make cosimulation fail, and in the way that names it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, Mux, Signal, Value
+
+import rtl.units.layernorm
+import rtl.units.residual_adder
+import rtl.units.softmax
+from golden.formats import Integer
+from reports.registry import entry
+from rtl.cosim.runner import Cosimulation, cosimulate
+from rtl.stream import StreamUnit
+from sim.unit import Beats, Unit
+from sim.units.gelu import Gelu
+from sim.units.softmax import Softmax
+
+pytestmark = pytest.mark.cosim
+
+SOFTMAX = replace(entry("softmax").report.SWEEP[3], max_length=24)
+ADDER = entry("residual_adder").report.SWEEP[0]
+SPECS: Mapping[str, Unit] = {
+    "softmax": SOFTMAX,
+    "residual_adder": ADDER,
+    "requantizer": entry("requantizer").report.SWEEP[0],
+    "gelu": entry("gelu").report.SWEEP[0],
+    "mac": entry("mac").report.SWEEP[1],
+    "log2_mac": entry("log2_mac").report.SWEEP[2],
+    "layernorm": replace(entry("layernorm").report.SWEEP[1], channels=16, epsilon=256),
+}
+
+
+class BuiltFrom(StreamUnit):
+    """Unit `name` with the ports, bits and cycles due of one spec, elaborated from another."""
+
+    def __init__(self, name: str, spec: Unit, built: Unit) -> None:
+        super().__init__(spec)
+        self.name, self.built = name, built
+
+    def elaborate(self, platform: object) -> Module:
+        return wrapped(self, entry(self.name).component(self.built), lambda m: None)
+
+
+class Faulty(StreamUnit):
+    """A unit with `fault`, a function of the module, the wrapper and the unit, on its connections."""
+
+    def __init__(self, unit: StreamUnit, fault: Callable[[Module, StreamUnit, StreamUnit], None]) -> None:
+        super().__init__(unit.spec)
+        self.unit, self.fault = unit, fault
+
+    def elaborate(self, platform: object) -> Module:
+        return wrapped(self, self.unit, lambda m: self.fault(m, self, self.unit))
+
+
+def wrapped(outer: StreamUnit, inner: StreamUnit, fault: Callable[[Module], None]) -> Module:
+    m = Module()
+    m.submodules.inner = inner
+    for name in (*outer.spec.inputs, *outer.spec.outputs):
+        source, sink = (outer, inner) if name in outer.spec.inputs else (inner, outer)
+        one, other = getattr(source, name), getattr(sink, name)
+        m.d.comb += [other.payload.eq(one.payload), other.valid.eq(one.valid), one.ready.eq(other.ready)]
+    fault(m)  # the last assignment wins
+    return m
+
+
+@cache
+def stimuli(name: str, spec: Unit) -> Mapping[str, Beats]:
+    return entry(name).report.stimuli(spec, np.random.default_rng(7))
+
+
+def check(name: str, component: StreamUnit, folder: Path) -> Cosimulation:
+    return cosimulate(component, stimuli(name, component.spec), folder, seed=11, waves=False)
+
+
+@pytest.mark.parametrize("name", ["softmax", "residual_adder"])
+def test_the_wrapper_itself_passes(name: str, tmp_path: Path) -> None:
+    component = Faulty(entry(name).component(SPECS[name]), lambda m, outer, inner: None)
+    assert check(name, component, tmp_path).first_failure is None
+
+
+def entry_off_by_one(spec: Softmax, table: str, n: int, step: int) -> Softmax:
+    entries = getattr(spec, table)
+    return replace(spec, **{table: (*entries[:n], entries[n] + step, *entries[n + 1 :])})
+
+
+def entries_off_by_one(spec: Gelu) -> Iterator[Gelu]:
+    for n, bump in enumerate(spec.table[:-1]):
+        for step in (1, -1) if bump else (1,):
+            yield replace(spec, table=(*spec.table[:n], bump + step, *spec.table[n + 1 :]))
+
+
+def shows(spec: Gelu, fault: Gelu) -> bool:
+    """Whether any input at all tells the two apart: at 4 bits few table entries decide a code."""
+    every = np.arange(-(1 << (spec.in_bits - 1)), 1 << (spec.in_bits - 1))
+    return not np.array_equal(spec.compute(h=every), fault.compute(h=every))
+
+
+def test_gelu_stimuli_show_every_table_entry_that_is_off_by_one() -> None:
+    spec = SPECS["gelu"]
+    h = stimuli("gelu", spec)["h"].codes
+    faults = [fault for fault in entries_off_by_one(spec) if shows(spec, fault)]
+    assert len(faults) > 10
+    assert not [fault for fault in faults if np.array_equal(fault.compute(h=h), spec.compute(h=h))]
+
+
+class SlowSoftmax(Softmax):
+    """One cycle more of normalisation, which changes no bit."""
+
+    @property
+    def normalise_cycles(self) -> int:
+        return Softmax.normalise_cycles.fget(self) + 1  # type: ignore[attr-defined]
+
+
+def slow(spec: Softmax) -> SlowSoftmax:
+    return SlowSoftmax(**{field.name: getattr(spec, field.name) for field in fields(spec)})
+
+
+BUILT = {
+    "softmax rounds with half - 1": ("softmax", replace(SOFTMAX, log2_scale=SOFTMAX.log2_scale - 1)),
+    "softmax exp base off by one": ("softmax", entry_off_by_one(SOFTMAX, "exp_base", 5, 1)),
+    "softmax exp slope off by one": ("softmax", entry_off_by_one(SOFTMAX, "exp_slope", 2, -1)),
+    "softmax log base off by one": ("softmax", entry_off_by_one(SOFTMAX, "log_base", 9, -1)),
+    "softmax log slope off by one": ("softmax", entry_off_by_one(SOFTMAX, "log_slope", 15, 1)),
+    "gelu table entry off by one": ("gelu", None),
+    "mac zero point off by one": ("mac", replace(SPECS["mac"], w_zero_point=SPECS["mac"].w_zero_point + 1)),
+    "log2_mac zero point off by one": (
+        "log2_mac",
+        replace(SPECS["log2_mac"], w_zero_point=SPECS["log2_mac"].w_zero_point + 1),
+    ),
+    "layernorm epsilon missing": ("layernorm", replace(SPECS["layernorm"], epsilon=1)),
+}
+
+
+@pytest.mark.parametrize("fault", BUILT)
+def test_wrong_constants_are_found_in_the_bits(fault: str, tmp_path: Path) -> None:
+    name, built = BUILT[fault]
+    if built is None:
+        gelu = SPECS["gelu"]
+        built = next(fault for fault in entries_off_by_one(gelu) if shows(gelu, fault))
+    found = check(name, BuiltFrom(name, SPECS[name], built), tmp_path)
+    assert found.mismatches > 0
+    assert found.cycle_mismatches == found.protocol_errors == 0
+
+
+def test_one_cycle_more_is_found_in_the_cycles_alone(tmp_path: Path) -> None:
+    found = check("softmax", BuiltFrom("softmax", SOFTMAX, slow(SOFTMAX)), tmp_path)
+    assert found.cycle_mismatches > 0
+    assert found.mismatches == found.protocol_errors == 0
+    assert "not" in str(found.tests["bits_and_cycles_without_stalls"])
+    assert found.tests["bits_with_stalls"] is None
+
+
+def ignores_back_pressure(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
+    m.d.comb += inner.o.ready.eq(1)
+
+
+def loses_last(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
+    m.d.comb += outer.o.payload.last.eq(0)
+
+
+def waits_for_ready(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
+    m.d.comb += outer.o.valid.eq(inner.o.valid & outer.o.ready)
+
+
+def does_not_hold(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
+    stalled = Signal()
+    m.d.sync += stalled.eq(inner.o.valid & ~outer.o.ready)
+    m.d.comb += outer.o.payload.code[0].eq(inner.o.payload.code[0] ^ stalled)
+
+
+def repeats_a_beat(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
+    taken = Signal(4)
+    with m.If(outer.o.valid & outer.o.ready):
+        m.d.sync += taken.eq(taken + 1)
+    m.d.comb += inner.o.ready.eq(outer.o.ready & (taken != 9))
+
+
+def never_answers(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
+    m.d.comb += [outer.o.valid.eq(0), inner.o.ready.eq(0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "kind"),
+    [
+        ("softmax", ignores_back_pressure, "protocol_errors"),
+        ("residual_adder", ignores_back_pressure, "protocol_errors"),
+        ("softmax", loses_last, "mismatches"),
+        ("residual_adder", does_not_hold, "protocol_errors"),
+        ("residual_adder", repeats_a_beat, "mismatches"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_broken_handshakes_are_found(
+    name: str, fault: Callable[[Module, StreamUnit, StreamUnit], None], kind: str, tmp_path: Path
+) -> None:
+    found = check(name, Faulty(entry(name).component(SPECS[name]), fault), tmp_path)
+    assert getattr(found, kind) > 0
+    assert found.tests["bits_with_stalls"] is not None
+
+
+@pytest.mark.parametrize("fault", [waits_for_ready, never_answers], ids=lambda fault: fault.__name__)
+def test_a_hang_is_a_failure_that_says_where(
+    fault: Callable[[Module, StreamUnit, StreamUnit], None], tmp_path: Path
+) -> None:
+    found = check("residual_adder", Faulty(entry("residual_adder").component(ADDER), fault), tmp_path)
+    assert "no handshake for" in str(found.tests["bits_with_stalls"])
+    assert "o moved" in str(found.tests["bits_with_stalls"])
+
+
+class IgnoresReset(StreamUnit):
+    """A unit whose registers have initial values but no reset."""
+
+    def elaborate(self, platform: object) -> Module:
+        inner = entry("softmax").component(self.spec)
+        m = wrapped(self, DomainRenamer("unreset")(inner), lambda m: None)
+        m.domains.unreset = ClockDomain(reset_less=True)
+        m.d.comb += ClockSignal("unreset").eq(ClockSignal("sync"))
+        return m
+
+
+def test_state_that_survives_reset_is_found(tmp_path: Path) -> None:
+    found = check("softmax", IgnoresReset(SOFTMAX), tmp_path)
+    assert found.tests["bits_and_cycles_after_reset"] is not None
+    assert found.tests["bits_and_cycles_without_stalls"] is None or found.mismatches
+
+
+def wraps(value: Value, format: Integer) -> Value:
+    return value[: format.bits]
+
+
+def floor_at_top(value: Value, format: Integer) -> Value:
+    limit = format.max_code - 1
+    return Mux(value > limit, limit, Mux(value < format.min_code, format.min_code, value))
+
+
+@pytest.mark.parametrize("fault", [wraps, floor_at_top], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize(
+    ("name", "module"), [("softmax", rtl.units.softmax), ("residual_adder", rtl.units.residual_adder)]
+)
+def test_wrong_saturation_is_found(
+    name: str, module: object, fault: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "saturate", fault)
+    assert check(name, entry(name).component(SPECS[name]), tmp_path).mismatches > 0
+
+
+def test_a_maximum_compared_as_unsigned_is_found(tmp_path: Path) -> None:
+    class Unsigned(rtl.units.softmax.Softmax):
+        """Offers the row to the comparison with the sign bit as a number's top bit."""
+
+        def elaborate(self, platform: object) -> Module:
+            kept = rtl.units.softmax.Row
+            rtl.units.softmax.Row = UnsignedRow  # type: ignore[misc]
+            try:
+                return super().elaborate(platform)
+            finally:
+                rtl.units.softmax.Row = kept  # type: ignore[misc]
+
+    class UnsignedRow(rtl.units.softmax.Row):
+        def __init__(self, format: Integer, depth: int) -> None:
+            super().__init__(Integer(bits=format.bits, signed=False), depth)
+
+    assert check("softmax", Unsigned(SOFTMAX), tmp_path).mismatches > 0
+
+
+def test_a_root_without_its_last_bit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(rtl.units.layernorm.InverseRoot):
+        def elaborate(self, platform: object) -> Module:
+            kept, self.root = self.root, Signal.like(self.root)
+            m = super().elaborate(platform)
+            short, self.root = self.root, kept
+            m.d.comb += self.root.eq(short & ~1)
+            return m
+
+    monkeypatch.setattr(rtl.units.layernorm, "InverseRoot", Short)
+    assert check("layernorm", entry("layernorm").component(SPECS["layernorm"]), tmp_path).mismatches > 0
