@@ -14,6 +14,7 @@ from golden.errors import InvariantError, UserError
 from golden.formats import Integer
 from golden.program import Operation, Parameter, Program, Tensor
 from golden.softmax_tables import softmax_tables
+from sim.checks import check_range
 from sim.movement import move
 from sim.network import Executor, run
 from sim.registry import unit_names, unit_of
@@ -186,9 +187,9 @@ def test_movement_by_hand() -> None:
     k = move({"x": x}, {"kind": "heads", "part": 1, "heads": 2})
     assert k.tolist() == [[[[4, 5], [16, 17]], [[6, 7], [18, 19]]]]
     assert move({"x": k}, {"kind": "merge_heads"}).tolist() == [[[4, 5, 6, 7], [16, 17, 18, 19]]]
-    x = np.arange(4).reshape(2, 1, 2)
+    x = np.arange(8).reshape(2, 2, 2)
     assert move({"x": x, "rows": np.array([[7, 8]])}, {"kind": "prepend"}).tolist() == [
-        [[7, 8], [0, 1]], [[7, 8], [2, 3]],
+        [[7, 8], [0, 1], [2, 3]], [[7, 8], [4, 5], [6, 7]],
     ]  # fmt: skip
     assert move({"x": np.arange(6).reshape(1, 3, 2)}, {"kind": "token", "index": 1}).tolist() == [[[2, 3]]]
 
@@ -210,6 +211,34 @@ def test_movement_that_does_not_fit_raises(
 ) -> None:
     with pytest.raises(InvariantError, match=message):
         move({"x": np.zeros(shape, np.int64)}, parameters)
+
+
+def test_units_of_a_program_are_frozen_and_hashable(program: Program) -> None:
+    """Tables come as lists; port formats that no parameter gives come from the operands."""
+    units = {
+        operation.name: unit_of(program, operation)
+        for operation in program.operations
+        if operation.unit != "move"
+    }
+    assert len(set(units.values())) < len(units)  # both blocks' softmax are one unit
+    qkv: Any = units["blocks.0.attn.qkv.acc"]
+    assert (str(qkv.a_format), str(qkv.w_format)) == ("u8", "s4")
+    requantizer: Any = units["blocks.0.attn.qkv"]
+    offset = program.constants["blocks.0.attn.qkv.offset"]
+    assert requantizer.acc_format == ACC
+    assert requantizer.offset_format == Integer.holding(int(offset.min()), int(offset.max()))
+
+
+@pytest.mark.parametrize(("code", "fits"), [(-9, False), (-8, True), (7, True), (8, False)])
+@pytest.mark.parametrize("kind", [np.int64, np.int16])
+def test_range_check_at_the_ends(code: int, fits: bool, kind: type[np.signedinteger[Any]]) -> None:
+    codes = np.array([[0, code, 1]], kind)
+    for view in (codes, codes.T, np.repeat(codes, 2, axis=1)[:, ::2]):
+        if fits:
+            assert check_range("codes", view, Integer(bits=4, signed=True)) == (min(code, 0), max(code, 1))
+        else:
+            with pytest.raises(InvariantError, match=r"codes spans .*, outside s4 = \[-8, 7\]"):
+                check_range("codes", view, Integer(bits=4, signed=True))
 
 
 def test_operations_chain_as_the_program_says(program: Program, images: Codes) -> None:

@@ -28,11 +28,14 @@ def program_of(operation: Operation, shapes: dict[str, tuple[int, ...]], formats
                    output=operation.output, provenance={}, decoding={})  # fmt: skip
 
 
-def linear(m: int, k: int, n: int) -> Program:
+def linear(m: int, k: int, n: int, *leading: int) -> Program:
     operation = Operation(name="fc", unit="mac", inputs={"a": "x", "w": "fc.w"}, output="y",
                           parameters={"a_zero_point": 0, "w_zero_point": 0, "acc_bits": 32})  # fmt: skip
     return program_of(
-        operation, {"x": (m, k), "y": (m, n)}, {"x": U8, "y": ACC}, **{"fc.w": np.ones((n, k), np.int64)}
+        operation,
+        {"x": (*leading, m, k), "y": (*leading, m, n)},
+        {"x": U8, "y": ACC},
+        **{"fc.w": np.ones((n, k), np.int64)},
     )
 
 
@@ -120,6 +123,13 @@ def test_array_by_hand() -> None:
     entry = cost(linear(5, 10, 3), Array(rows=4, columns=2))
     assert Mac.latency == 2
     assert (entry.cycles, entry.work, entry.utilisation) == (62, 150, Fraction(150, 62 * 8))
+
+
+def test_leading_axes_of_a_shared_weight_are_rows() -> None:
+    """6 rows of 3 columns fill two tiles of 4 × 4; as 3 products of 2 rows they would take three."""
+    array = Array(rows=4, columns=4)
+    assert cost(linear(2, 10, 3, 3), array).cycles == cost(linear(6, 10, 3), array).cycles
+    assert cost(linear(2, 10, 3, 3), array).work == 180
 
 
 @pytest.mark.parametrize("steps", [1, 2])

@@ -72,7 +72,7 @@ def test_largest_products_of_either_kernel(reach: int, kernel: str, monkeypatch:
     other = "_wide_products" if kernel == "narrow" else "_narrow_products"
     monkeypatch.setattr(mac, other, None)
     wide = Integer(bits=17, signed=True)
-    codes = np.full((1, 2), -reach)
+    codes = np.array([[reach, -reach]])
     acc = unit(a_format=wide, w_format=wide, acc_bits=40).compute(a=codes, w=codes)
     assert acc.tolist() == [[2 * reach * reach]]
 
