@@ -68,7 +68,7 @@ class _Expectation:
         self.codes = {name: torch.from_numpy(values) for name, values in tensors.items()}
         self.vit: Vit = calibrated.vit.to(DTYPE)
 
-    def activation(self, site: str, kind: str, x: Tensor) -> Tensor:
+    def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
         """Tap of golden.vit: activations are handled step by step here, none passes through."""
         raise NotImplementedError(f"{site} is not reached")
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from golden.codec import Log2Codec, UniformCodec, Zero
-from golden.observer import fit_log2, fit_uniform, fit_uniform_rows
+from golden.codecs.base import Codec, Evidence, Zero
+from golden.codecs.uniform import UniformCodec, fit_uniform_rows
 from golden.reparameterize import fold_channel_scales
-from golden.scheme import Log2Site, Scheme, UniformSite
+from golden.scheme import Scheme
 from golden.vit import Vit, forward
-
-ActivationCodec = UniformCodec | Log2Codec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,7 +27,7 @@ class Calibrated:
     scheme: Scheme
     weight_bits: int
     act_bits: int
-    activations: Mapping[str, ActivationCodec]
+    activations: Mapping[str, Codec]
     weights: Mapping[str, UniformCodec]
     """Per output channel; scale and zero point [out, 1]."""
     residual_peak: float
@@ -41,9 +39,7 @@ class Calibrated:
 
     def with_zero(self, zero: Zero) -> "Calibrated":
         """The same calibration with log codecs' zero as in the papers' code or as hardware can hold it."""
-        codecs = {
-            s: c.with_zero(zero) if isinstance(c, Log2Codec) else c for s, c in self.activations.items()
-        }
+        codecs = {site: codec.with_zero(zero) for site, codec in self.activations.items()}
         return replace(self, activations=codecs)
 
 
@@ -55,26 +51,20 @@ class _Calibrator:
     weight_bits: int
     act_bits: int
     fitted: Callable[[str], None]
-    activations: dict[str, ActivationCodec] = field(default_factory=dict)
+    activations: dict[str, Codec] = field(default_factory=dict)
     weights: dict[str, UniformCodec] = field(default_factory=dict)
     residual_peak: float = 0.0
 
-    def activation(self, site: str, kind: str, x: Tensor) -> Tensor:
+    def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
         if kind == "residual":
             self.residual_peak = max(self.residual_peak, float(x.abs().max()))
             return x
-        spec: UniformSite | Log2Site = getattr(self.scheme.sites, kind)
-        self.activations[site] = self._fit(spec, x)
+        spec = self.scheme.sites[kind]
+        evidence = Evidence(percentiles=self.scheme.calibration.percentiles, partner=partner)
+        codec = spec.fit(x, spec.bits or self.act_bits, evidence)
+        self.activations[site] = codec
         self.fitted(site)
-        return self.activations[site].fake(x)
-
-    def _fit(self, spec: UniformSite | Log2Site, x: Tensor) -> ActivationCodec:
-        bits, percentiles = spec.bits or self.act_bits, self.scheme.calibration.percentiles
-        if isinstance(spec, Log2Site):
-            return fit_log2(x, bits, spec.steps_per_octave, percentiles, "paper")
-        if spec.granularity == "channel_to_tensor":
-            return fit_uniform_rows(x.flatten(0, -2).T.contiguous(), bits, percentiles)
-        return fit_uniform(x, bits, percentiles)
+        return codec.fake(x)
 
     def weight(self, layer: str, w: Tensor) -> Tensor:
         self.weights[layer] = fit_weight(w, self.weight_bits, self.scheme)

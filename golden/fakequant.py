@@ -16,7 +16,7 @@ class FakeQuantizer:
             for layer, codec in calibrated.weights.items()
         }
 
-    def activation(self, site: str, kind: str, x: Tensor) -> Tensor:
+    def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
         """`x` encoded and decoded; the residual stream stays float, as in the papers."""
         return x if kind == "residual" else self._activations[site].fake(x)
 
@@ -32,7 +32,7 @@ class FakeRecorder(FakeQuantizer):
         super().__init__(calibrated)
         self.values: dict[str, Tensor] = {}
 
-    def activation(self, site: str, kind: str, x: Tensor) -> Tensor:
+    def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
         """As in FakeQuantizer, remembered under the site's name."""
         self.values[site] = super().activation(site, kind, x)
         return self.values[site]

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from golden.calibrate import Calibrated
-from golden.codec import Log2Codec, UniformCodec
 from golden.fakequant import FakeRecorder
 from golden.program import Program
 from golden.vit import Recorder, forward
@@ -27,7 +26,8 @@ class _Noise:
 class FidelityMeter:
     """Accumulates signal and noise power per site over batches.
 
-    The reference is the float model after reparameterisation: the same function as the original, in the
+    `calibrated` has hardware zero, as the program's codes do. The reference is the float model after
+    reparameterisation: the same function as the original, in the
     coordinates that the codes decode to.
     """
 
@@ -51,21 +51,18 @@ class FidelityMeter:
             noise.integer += float((decoded - signal).square().sum())
 
     def _decode(self, name: str, codes: NDArray[np.int64]) -> Tensor:
-        """Values float64 of a tensor's codes, by the program's own notes."""
-        how = self.program.decoding[name]
-        scale = torch.tensor(float.fromhex(str(how["scale"])), dtype=torch.float64)
+        """Values float64 of a site's codes."""
         values = torch.from_numpy(codes)
-        bits = self.program.tensors[name].format.bits
-        if how["kind"] == "log2":
-            steps = int(how["steps_per_octave"])
-            codec = Log2Codec(bits=bits, steps_per_octave=steps, scale=scale, zero="hardware")
-            return codec.decode(values, torch.float64)
-        zero_point = torch.tensor(int(how["zero_point"]))
-        return UniformCodec(bits=bits, scale=scale, zero_point=zero_point).decode(values, torch.float64)
+        if name in self.calibrated.activations:
+            return self.calibrated.activations[name].decode(values, torch.float64)
+        return values.double() * float.fromhex(str(self.program.decoding[name]["scale"]))
 
     def decibels(self) -> list[tuple[str, float | None, float | None]]:
         """(site, fake-quant dB, integer dB) in the model's order; None where there is no noise or no signal."""
-        return [(s, _decibels(n.signal, n.fakequant), _decibels(n.signal, n.integer)) for s, n in self.sites.items()]
+        return [
+            (s, _decibels(n.signal, n.fakequant), _decibels(n.signal, n.integer))
+            for s, n in self.sites.items()
+        ]
 
 
 def _decibels(signal: float, noise: float) -> float | None:

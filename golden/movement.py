@@ -23,6 +23,8 @@ def move(inputs: Mapping[str, Tensor], parameters: Mapping[str, Parameter]) -> T
         case {"kind": "merge_heads"}:
             b, h, n, d = x.shape
             return x.transpose(1, 2).reshape(b, n, h * d)
+        case {"kind": "transpose"}:
+            return x.transpose(-1, -2)
         case {"kind": "prepend"}:
             return torch.cat([inputs["rows"].expand(len(x), -1, -1), x], dim=1)
         case {"kind": "token", "index": int(index)}:

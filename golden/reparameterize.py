@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from golden.codec import UniformCodec
+from golden.codecs.uniform import UniformCodec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,78 +1,49 @@
 """A scheme is data: which number format sits at which site, and how it is calibrated. Read from TOML."""
 
 import tomllib
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from golden.codecs.base import SiteFormat
+from golden.codecs.registry import site_formats
 from golden.errors import UserError
 
-ACTIVATION_SITES = (
-    "patch_input",
-    "post_layernorm",
-    "q",
-    "k",
-    "v",
-    "softmax",
-    "proj_input",
-    "gelu",
-    "head_input",
-)
-"""Kinds of activation site in a block, in the order data meets them (`patch_input` and `head_input`: once a model)."""
+UNIFORM_ONLY = ("patch_input", "post_layernorm", "q", "k", "v", "proj_input", "head_input")
+"""Kinds of site whose consumer is a plain integer multiply-accumulate."""
+ACTIVATION_SITES = (*UNIFORM_ONLY, "softmax", "gelu")
+"""Kinds of activation site (`patch_input` and `head_input` occur once in a model)."""
+SUPPORTED = dict.fromkeys(UNIFORM_ONLY, ("uniform",)) | {
+    "softmax": ("log2", "tan", "two_scale", "uniform"),
+    "gelu": ("sign_scale", "uniform"),
+}
+"""Kind of site -> formats that the units around it can make and consume."""
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class UniformSite(_Strict):
-    """Uniform codes at a site."""
-
-    format: Literal["uniform"]
-    bits: Annotated[int, Field(ge=2, le=8)] | None = None
-    """Fixed width; without it the run's activation bits."""
-    granularity: Literal["tensor", "channel_to_tensor"] = "tensor"
-    """`channel_to_tensor`: calibrated per channel, then folded into the LayerNorm and the next weights (RepQ-ViT)."""
-
-
-class Log2Site(_Strict):
-    """Log codes at a site of values in (0, 1]."""
-
-    format: Literal["log2"]
-    base: Literal["2", "sqrt2"]
-    bits: Annotated[int, Field(ge=2, le=8)] | None = None
-
-    @property
-    def steps_per_octave(self) -> int:
-        """1 for base 2, 2 for base √2."""
-        return 1 if self.base == "2" else 2
-
-
-Site = Annotated[UniformSite | Log2Site, Field(discriminator="format")]
-
-
-class Sites(_Strict):
-    """The format at every site."""
-
-    patch_input: UniformSite
-    post_layernorm: UniformSite
-    q: UniformSite
-    k: UniformSite
-    v: UniformSite
-    softmax: Log2Site
-    proj_input: UniformSite
-    gelu: UniformSite
-    head_input: UniformSite
-
-
 class Calibration(_Strict):
     """How ranges are found."""
 
     percentiles: tuple[Annotated[float, Field(gt=0.5, le=1.0)], ...] = Field(min_length=1)
+    """Candidate ranges; 1.0 is the whole range (min-max)."""
     images: Annotated[int, Field(ge=1)]
+    metric: Literal["tensor", "hessian"] = "tensor"
+    """Error that searches minimise: squared error of the tensor, or weighted with squared gradients of the loss."""
 
 
 class Scheme(_Strict):
@@ -81,7 +52,48 @@ class Scheme(_Strict):
     name: str
     paper: str
     calibration: Calibration
-    sites: Sites
+    sites: Mapping[str, SerializeAsAny[SiteFormat]]
+    """Kind of site -> its format; every kind has one."""
+
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _parse_sites(cls, given: Any) -> dict[str, SiteFormat]:
+        if not isinstance(given, dict):
+            raise ValueError("must be a table with one entry per site")  # noqa: TRY004 - pydantic reports ValueErrors
+        return {kind: _site(kind, entry) for kind, entry in given.items()}
+
+    @model_validator(mode="after")
+    def _all_sites(self) -> "Scheme":
+        missing = [kind for kind in ACTIVATION_SITES if kind not in self.sites]
+        if missing:
+            raise ValueError(f"no format for {', '.join(missing)}")
+        return self
+
+
+def _site(kind: str, entry: Any) -> SiteFormat:
+    """The format of one site; ValueError with one clear line."""
+    if kind not in SUPPORTED:
+        raise ValueError(
+            f"no site {kind!r}{_hint(kind, ACTIVATION_SITES)}; sites: {', '.join(ACTIVATION_SITES)}"
+        )
+    if not isinstance(entry, dict) or "format" not in entry:
+        raise ValueError(f"{kind} needs a format, one of {', '.join(SUPPORTED[kind])}")
+    name = entry["format"]
+    if name not in SUPPORTED[kind]:
+        raise ValueError(f"{kind} cannot take format {name!r}; it takes {', '.join(SUPPORTED[kind])}")
+    try:
+        return site_formats()[name].model_validate(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(
+            f"{kind}.{key}: {first['msg']}{_hint(key, site_formats()[name].model_fields)}"
+        ) from error
+
+
+def _hint(word: str, known: Any) -> str:
+    near = get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]}?" if near and near[0] != word else ""
 
 
 def load_scheme(name: str) -> Scheme:
@@ -97,10 +109,9 @@ def load_scheme(name: str) -> Scheme:
         f.name.removesuffix(".toml"): f for f in files("golden.schemes").iterdir() if f.name.endswith(".toml")
     }
     if name not in shipped:
-        near = get_close_matches(name, shipped, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = _hint(name, shipped)
         raise UserError(
-            f"unknown scheme {name!r}; shipped: {', '.join(sorted(shipped))}, or give a .toml file{hint}"
+            f"unknown scheme {name!r}; shipped: {', '.join(sorted(shipped))}, or give a .toml file{near}"
         )
     return _parse(shipped[name].read_text(encoding="utf-8"), f"{name}.toml")
 
@@ -112,11 +123,7 @@ def _parse(text: str, where: str) -> Scheme:
         raise UserError(f"{where} is not valid TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        near = (
-            get_close_matches(str(first["loc"][-1]), ACTIVATION_SITES, n=1)
-            if first["type"] == "extra_forbidden"
-            else []
-        )
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"{where}: {key}: {first['msg']}{hint}") from error
+        key = ".".join(str(part) for part in first["loc"]) or "scheme"
+        message = str(first["msg"]).removeprefix("Value error, ")
+        near = _hint(key, Scheme.model_fields) if first["type"] == "extra_forbidden" else ""
+        raise UserError(f"{where}: {key}: {message}{near}") from error

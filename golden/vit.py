@@ -59,8 +59,11 @@ class Vit:
 class Tap(Protocol):
     """What happens at a site: nothing, observation, fake quantisation."""
 
-    def activation(self, site: str, kind: str, x: Tensor) -> Tensor:
-        """Value that flows on from activation site `site` of `kind` (golden.scheme.ACTIVATION_SITES or `residual`)."""
+    def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
+        """Value that flows on from activation site `site` of `kind` (golden.scheme.ACTIVATION_SITES or `residual`).
+
+        `partner` is what a post-softmax tensor is about to be multiplied with: V.
+        """
         ...
 
     def weight(self, layer: str, w: Tensor) -> Tensor:
@@ -71,7 +74,7 @@ class Tap(Protocol):
 class Through:
     """The tap that changes nothing: the float model."""
 
-    def activation(self, site: str, kind: str, x: Tensor) -> Tensor:
+    def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
         """`x` itself."""
         return x
 
@@ -86,7 +89,7 @@ class Recorder(Through):
     def __init__(self) -> None:
         self.values: dict[str, Tensor] = {}
 
-    def activation(self, site: str, kind: str, x: Tensor) -> Tensor:
+    def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
         """`x` itself, remembered under the site's name."""
         self.values[site] = x
         return x
@@ -111,7 +114,7 @@ def block(vit: Vit, name: str, x: Tensor, tap: Tap) -> Tensor:
     q = tap.activation(f"{name}.attn.q", "q", q)
     k = tap.activation(f"{name}.attn.k", "k", k)
     v = tap.activation(f"{name}.attn.v", "v", v)
-    p = tap.activation(f"{name}.attn.softmax", "softmax", attention(vit, q, k))
+    p = tap.activation(f"{name}.attn.softmax", "softmax", attention(vit, q, k), v)
     y = tap.activation(f"{name}.attn.proj_input", "proj_input", merge_heads(p @ v))
     x = tap.activation(f"{name}.attn.residual", "residual", x + linear(vit, f"{name}.attn.proj", y, tap))
     y = tap.activation(f"{name}.norm2", "post_layernorm", layernorm(vit, f"{name}.norm2", x))

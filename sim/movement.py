@@ -46,6 +46,10 @@ def _merge_heads(x: Codes) -> Codes:
     return x.transpose(0, 2, 1, 3).reshape(batch, tokens, heads * depth)
 
 
+def _transpose(x: Codes) -> Codes:
+    return x.swapaxes(-1, -2)
+
+
 def _prepend(x: Codes, rows: Codes) -> Codes:
     return np.concatenate([np.broadcast_to(rows, (x.shape[0], *rows.shape)), x], axis=1)
 
@@ -58,6 +62,7 @@ _KINDS: Mapping[str, Callable[..., Codes]] = {
     "patches": _patches,
     "heads": _heads,
     "merge_heads": _merge_heads,
+    "transpose": _transpose,
     "prepend": _prepend,
     "token": _token,
 }

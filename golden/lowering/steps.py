@@ -1,16 +1,19 @@
-"""The steps a transformer is made of, each lowered to one or two operations: layer, LayerNorm, residual addition."""
+"""The steps a transformer is made of, each lowered to a few operations: layer, LayerNorm, GELU, residual addition."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from golden.calibrate import Calibrated
-from golden.codec import Log2Codec, UniformCodec
+from golden.codecs.base import Codec
+from golden.codecs.uniform import UniformCodec
 from golden.errors import InvariantError
 from golden.formats import Integer
-from golden.lowering.bounds import weighted_sum
 from golden.lowering.builder import ProgramBuilder
+from golden.lowering.formats import lowering_of
+from golden.lowering.gelu_table import FRAC_BITS, TABLE_FRAC_BITS, gelu_table
 from golden.lowering.multipliers import fixed_offset, shared_shift
+from golden.lowering.wide import Operand, Wide
 from golden.program import Tensor
 
 RESIDUAL = Integer(bits=16, signed=True)
@@ -19,9 +22,6 @@ NORM_FRAC_BITS = 16
 """Fraction bits of the normalised value before gamma: 2^-17 times a slope of at most 50 codes per unit is no error."""
 HEAD_ROOM = 2.0
 """Residual and logit formats hold twice the calibration's peak; beyond they saturate."""
-
-Destination = tuple[Tensor, NDArray[np.float64], NDArray[np.int64] | int]
-"""Where a layer ends: (tensor, scale, zero point) of the codes it makes."""
 
 
 class Steps:
@@ -34,33 +34,41 @@ class Steps:
         self.residual_scale = HEAD_ROOM * calibrated.residual_peak / (RESIDUAL.max_code + 1)
         self.logit_scale = HEAD_ROOM * calibrated.logit_peak / (LOGIT.max_code + 1)
 
-    def linear(
-        self,
-        name: str,
-        x: str,
-        in_codec: UniformCodec,
-        out: Destination,
-    ) -> str:
-        """A layer: mac with centred weights, then a requantizer to `out` = (tensor, scale, zero point)."""
-        output, out_scale, out_zero = out
-        weight_codec = self.calibrated.weights[name]
+    def linear(self, name: str, x: str, site: str, shape: tuple[int, ...]) -> Wide:
+        """A layer on the codes `x` of `site`, with centred weights; its real bias waits for the encoder."""
+        codec = self.calibrated.weights[name]
         weight = self.calibrated.vit.weights[f"{name}.weight"]
-        centred = (weight_codec.encode(weight) - weight_codec.zero_point).numpy()
-        bias = -int(in_codec.zero_point) * centred.sum(1)
-        acc_format = weighted_sum(centred, bias, (1 << in_codec.bits) - 1)
-        b = self.builder
-        inputs = {
-            "a": x,
-            "w": b.constant(f"{name}.weight", centred),
-            "bias": b.constant(f"{name}.bias", bias),
-        }
-        acc_shape = Tensor(shape=output.shape, format=acc_format)
-        acc = b.operation(
-            f"{name}_acc", "mac", inputs, acc_shape, a_zero_point=0, w_zero_point=0, acc_bits=acc_format.bits
+        centred = (codec.encode(weight) - codec.zero_point).numpy()
+        operand = Operand(
+            name=f"{name}.weight",
+            weights=centred,
+            zero_point=0,
+            reach=(int(centred.min()), int(centred.max())),
+            depth=centred.shape[1],
+            scale=codec.scale[:, 0].double().numpy(),
         )
-        unit = float(in_codec.scale) * weight_codec.scale[:, 0].double().numpy()
-        real_bias = self.calibrated.vit.weights[f"{name}.bias"].double().numpy()
-        return b.requantize(name, acc, unit / out_scale, real_bias / out_scale + out_zero, output)
+        product = self.product(f"{name}_acc", x, site, operand, shape)
+        bias = self.calibrated.vit.weights[f"{name}.bias"].double().numpy()
+        return Wide(tensor=product.tensor, scale=product.scale, bias=bias)
+
+    def product(self, name: str, x: str, site: str, operand: Operand, shape: tuple[int, ...]) -> Wide:
+        """Products of the codes `x` of `site` with `operand`."""
+        codec = self.codec(site)
+        wide: Wide = lowering_of(codec).multiply(self.builder, name, x, codec, operand, shape)
+        return wide
+
+    def encode(self, name: str, wide: Wide, site: str, shape: tuple[int, ...], *, marked: bool = True) -> str:
+        """Codes of `wide` in the format of `site`, as tensor `name`, which is the site's own when `marked`."""
+        codec = self.codec(site)
+        mark = site if marked else None
+        codes: str = lowering_of(codec).encode(self.builder, name, wide, codec, shape, mark)
+        if marked:
+            self.describe(codes, codec)
+        return codes
+
+    def rescale(self, name: str, wide: Wide, scale: float, output: Tensor) -> str:
+        """`wide` as plain integers of `scale`: residual codes, logits."""
+        return self.builder.requantize(name, wide.tensor, wide.scale / scale, wide.bias / scale, output)
 
     def layernorm(self, name: str, x: str, tokens: int) -> str:
         """LayerNorm of `x` straight into the codes of site `name`."""
@@ -69,8 +77,6 @@ class Steps:
         gain, shift = shared_shift(weights[f"{name}.weight"].double().numpy() / scale * 2.0**-NORM_FRAC_BITS)
         steps = weights[f"{name}.bias"].double().numpy() / scale + int(codec.zero_point)
         offset = fixed_offset(steps, np.full(shape.dim, shift))
-        epsilon = max(1, round(shape.norm_eps * (shape.dim / self.residual_scale) ** 2))
-        output = Tensor(shape=(tokens, shape.dim), format=Integer(bits=codec.bits, signed=False), site=name)
         codes = b.operation(
             name,
             "layernorm",
@@ -79,9 +85,9 @@ class Steps:
                 "gain": b.constant(f"{name}.gain", gain),
                 "offset": b.constant(f"{name}.offset", offset),
             },
-            output,
+            Tensor(shape=(tokens, shape.dim), format=Integer(bits=codec.bits, signed=False), site=name),
             channels=shape.dim,
-            epsilon=epsilon,
+            epsilon=max(1, round(shape.norm_eps * (shape.dim / self.residual_scale) ** 2)),
             norm_frac_bits=NORM_FRAC_BITS,
             shift=shift,
             in_bits=RESIDUAL.bits,
@@ -89,6 +95,63 @@ class Steps:
         )
         self.describe(codes, codec)
         return codes
+
+    def gelu(self, name: str, layer: str, wide: Wide, shape: tuple[int, ...]) -> str:
+        """GELU of `wide` in the codes of site `name`; `layer` names the unit's input."""
+        codec = self.codec(name)
+        if isinstance(codec, UniformCodec):
+            codes = self.gelu_codes(name, layer, wide, shape, codec, FRAC_BITS, name)
+            self.describe(codes, codec)
+            return codes
+        fine = self.fine_codec(codec)
+        # Steps as fine as the format's own finest, so a quarter of one is input enough.
+        steps = self.gelu_codes(f"{name}_fine", layer, wide, shape, fine, 2, None)
+        scale = float(fine.scale)
+        bias = np.array([-scale * int(fine.zero_point)])
+        return self.encode(name, Wide(tensor=steps, scale=np.array([scale]), bias=bias), name, shape)
+
+    def fine_codec(self, codec: Codec) -> UniformCodec:
+        """Uniform codes that hold every step of a format of two step sizes, negative values down to GELU's -0.17."""
+        notes = codec.notes()
+        scale = float.fromhex(str(notes["scale"]))
+        zero_point = int(0.17 / scale) + 1
+        bits = codec.bits + int(notes["shift"]) + 1
+        return UniformCodec(
+            bits=bits, scale=torch.tensor(scale, dtype=torch.float64), zero_point=torch.tensor(zero_point)
+        )
+
+    def gelu_codes(
+        self,
+        name: str,
+        layer: str,
+        wide: Wide,
+        shape: tuple[int, ...],
+        codec: UniformCodec,
+        frac_bits: int,
+        site: str | None,
+    ) -> str:
+        """The GELU unit, with uniform output codes."""
+        scale = float(codec.scale)
+        table = gelu_table(scale, codec.bits, frac_bits)
+        h = self.rescale(
+            layer,
+            wide,
+            scale / (1 << frac_bits),
+            Tensor(shape=shape, format=Integer(bits=table.in_bits, signed=True)),
+        )
+        return self.builder.operation(
+            name,
+            "gelu",
+            {"h": h},
+            Tensor(shape=shape, format=Integer(bits=codec.bits, signed=False), site=site),
+            in_bits=table.in_bits,
+            frac_bits=frac_bits,
+            table_frac_bits=TABLE_FRAC_BITS,
+            table=table.table,
+            table_step=table.table_step,
+            zero_point=int(codec.zero_point),
+            out_bits=codec.bits,
+        )
 
     def add(self, name: str, a: str, b: str) -> str:
         """Residual addition of two tensors in residual codes."""
@@ -101,37 +164,33 @@ class Steps:
         }
         return result
 
-    def residual(self, tokens: int) -> Destination:
-        """Where a branch ends: codes of the residual format."""
-        return Tensor(shape=(tokens, self.shape.dim), format=RESIDUAL), np.array(self.residual_scale), 0
+    def residual(self, name: str, wide: Wide, tokens: int) -> str:
+        """`wide` in residual codes."""
+        output = Tensor(shape=(tokens, self.shape.dim), format=RESIDUAL)
+        return self.rescale(name, wide, self.residual_scale, output)
 
     def residual_codes(self, name: str) -> NDArray[np.int64]:
         """A constant of the float model in codes of the residual format (HALF_EVEN, saturated)."""
         codes = torch.round(self.calibrated.vit.weights[name].double() / self.residual_scale)
         return codes.clamp(RESIDUAL.min_code, RESIDUAL.max_code).to(torch.int64).numpy()
 
-    def describe(self, tensor: str, codec: UniformCodec | Log2Codec, *, site: bool = False) -> None:
+    def describe(self, tensor: str, codec: Codec) -> None:
         """Notes for readers outside how the codes of `tensor` decode."""
-        entry: dict[str, str | int] = {"scale": float(codec.scale).hex()}
-        if isinstance(codec, UniformCodec):
-            entry |= {"kind": "uniform", "zero_point": int(codec.zero_point)}
-        else:
-            entry |= {"kind": "log2", "steps_per_octave": codec.steps_per_octave}
-        self.builder.decoding[tensor] = entry
-        if site:
-            old = self.builder.tensors[tensor]
-            self.builder.tensors[tensor] = Tensor(shape=old.shape, format=old.format, site=tensor)
+        self.builder.decoding[tensor] = codec.notes()
+
+    def mark(self, tensor: str, codec: Codec) -> None:
+        """Makes `tensor` the site of its own name."""
+        old = self.builder.tensors[tensor]
+        self.builder.tensors[tensor] = Tensor(shape=old.shape, format=old.format, site=tensor)
+        self.describe(tensor, codec)
+
+    def codec(self, site: str) -> Codec:
+        """The codec of `site`."""
+        return self.calibrated.activations[site]
 
     def uniform(self, site: str) -> UniformCodec:
         """The per-tensor uniform codec of `site`."""
         codec = self.calibrated.activations[site]
         if not isinstance(codec, UniformCodec) or codec.scale.ndim:
             raise InvariantError(f"{site} should have a per-tensor uniform codec")
-        return codec
-
-    def log2(self, site: str) -> Log2Codec:
-        """The log codec of `site`."""
-        codec = self.calibrated.activations[site]
-        if not isinstance(codec, Log2Codec):
-            raise InvariantError(f"{site} should have a log2 codec")
         return codec

@@ -1,0 +1,15 @@
+"""How each number format is made and consumed in integers, one file per format, named as in golden/codecs.
+
+A module offers `encode` (wide values to codes) and `multiply` (codes times an operand), or `encode_scores` where the
+codes come straight from attention scores. Adding a format adds a file; nothing else changes.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+from golden.codecs.base import Codec
+
+
+def lowering_of(codec: Codec) -> ModuleType:
+    """The module that lowers `codec`'s format."""
+    return import_module(f"{__name__}.{codec.kind}")
