@@ -92,6 +92,14 @@ def test_every_code(code_bits: int, steps: int) -> None:
     assert spec.compute(a=a, w=w).tolist() == definition(spec, a.tolist(), w.tolist())
 
 
+@pytest.mark.parametrize("code", [29, 30, 31, 32, 254])
+def test_shifts_beyond_int32(code: int) -> None:
+    """±2^30 is summed in int32, where a shift by 31 must stand for all longer ones; −1 stays −1."""
+    spec = unit(code_bits=8, frac_bits=30, w_format=Integer(bits=2, signed=True))
+    for w in (1, -1):
+        assert spec.compute(a=np.array([[code]]), w=np.array([[w]])).item() == (w << 30) >> min(code, 62)
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 def test_close_to_real_mathematics(steps: int) -> None:
     """With F large enough a term is exact, so only √2 in 15 bits and one rounding remain."""

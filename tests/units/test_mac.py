@@ -77,6 +77,13 @@ def test_largest_products_of_either_kernel(reach: int, kernel: str, monkeypatch:
     assert acc.tolist() == [[2 * reach * reach]]
 
 
+@pytest.mark.parametrize("code", [-32769, -32768, 32767, 32768])
+def test_codes_around_the_ends_of_int16(code: int) -> None:
+    """The sum fits int32 in any case, the code does not fit int16."""
+    spec = unit(a_format=Integer(bits=17, signed=True))
+    assert spec.compute(a=np.array([[code]]), w=np.array([[1]])).item() == code
+
+
 def test_int32_bound_is_exact_at_the_edge() -> None:
     """Two products of 32767² fit int32, three and four must not wrap."""
     wide = Integer(bits=16, signed=True)
