@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from reports.registry import Entry, entry
-from rtl.cosim.runner import Cosimulation, cosimulate
+from rtl.cosim.runner import Cosimulation, cosimulate, find_simulator
 from sim.unit import Beats, Unit
 
 
@@ -53,6 +53,7 @@ def verify_unit(
     Raises UserError for an unknown unit or when no simulator is installed.
     """
     unit = entry(name)
+    find_simulator()  # before any work
     results = [
         verify_spec(unit, spec, rows, out / name / unit.report.label(spec), seed)
         for spec in (unit.report.SWEEP if specs is None else specs)

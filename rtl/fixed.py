@@ -21,13 +21,16 @@ def saturate(value: Value, format: Integer) -> Value:
     whole = Value.cast(value)
     if not whole.shape().signed:
         whole = whole + Const(0, Shape(1, signed=True))  # a sign bit that is 0
-    negative = whole[-1]
-    if format.signed:
-        beyond = whole[format.bits - 1 :]
-        limit = Mux(negative, Const(format.min_code, Shape(format.bits, signed=True)), format.max_code)
-        return Mux(beyond.any() & ~beyond.all(), limit, whole[: format.bits].as_signed())
-    inside = Mux(whole[format.bits : -1].any(), format.max_code, whole[: format.bits])
-    return Mux(negative, 0, inside)
+    negative, inner = whole[-1], whole[: min(format.bits, len(whole))]
+    if not format.signed:
+        may_exceed = len(whole) - 1 > format.bits
+        top = Mux(whole[format.bits : -1].any(), format.max_code, inner) if may_exceed else whole[:-1]
+        return Mux(negative, 0, top)
+    if len(whole) <= format.bits:
+        return whole
+    beyond = whole[format.bits - 1 :]
+    limit = Mux(negative, Const(format.min_code, Shape(format.bits, signed=True)), format.max_code)
+    return Mux(beyond.any() & ~beyond.all(), limit, inner.as_signed())
 
 
 def table(entries: Sequence[int], index: Value) -> Value:

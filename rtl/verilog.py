@@ -43,8 +43,8 @@ def rtlil_text(component: StreamUnit, name: str) -> str:
 def verilog(component: StreamUnit, name: str) -> str:
     """Verilog of `component` with `name` as its top module, under a comment that lists its spec.
 
-    A loop of combinational logic, an undriven or a multiply driven wire is an error here, not a hang in a
-    simulator.
+    A loop of combinational logic (Amaranth's check), an undriven or a multiply driven wire (Yosys') is an error
+    here, not a hang in a simulator.
     """
     with tempfile.TemporaryDirectory(prefix="vitrtl-") as folder:
         source, target = Path(folder, "top.il"), Path(folder, "top.v")

@@ -1,0 +1,125 @@
+"""Verification: every unit at a small and a large spec; extra rows, JUnit, waveform and failure reports."""
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+
+import reports.verification
+import rtl.units.residual_adder
+from reports.registry import entry, unit_names
+from reports.stimuli import rows, steps, stream
+from reports.verification import joined, verify_unit
+from rtl.cosim.runner import find_simulator
+from sim.unit import Unit
+
+POINTS = [(name, spec) for name in unit_names() for spec in entry(name).report.SWEEP]
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize(
+    ("name", "spec"), POINTS, ids=[f"{name}-{entry(name).report.label(spec)}" for name, spec in POINTS]
+)
+def test_rtl_model_and_reference_agree(name: str, spec: Unit, tmp_path: Path) -> None:
+    (result,) = verify_unit(name, [spec], out=tmp_path, seed=20260728)
+    assert result.first_failure is None
+    assert result.passed
+    found = result.cosimulation
+    assert found.simulator == find_simulator()[1]
+    # Every expected beat was compared twice, with and without stalls, and some more after resets.
+    assert found.compared > 2 * found.beats > 0
+    assert (
+        found.mismatches
+        == found.cycle_mismatches
+        == found.protocol_errors
+        == result.reference_mismatches
+        == 0
+    )
+
+
+@pytest.mark.cosim
+def test_rows_given_are_run_after_the_stimuli(tmp_path: Path) -> None:
+    spec = replace(entry("softmax").report.SWEEP[0], max_length=8)
+    given = {"i": rows([np.arange(8) * 300, np.zeros(3, np.int64)])}
+    (plain,) = verify_unit("softmax", [spec], out=tmp_path / "plain", seed=1)
+    (more,) = verify_unit("softmax", [spec], given, out=tmp_path / "more", seed=1)
+    assert more.passed
+    assert more.cosimulation.beats == plain.cosimulation.beats + 11
+    assert more.cosimulation.rows == (plain.cosimulation.rows or 0) + 2
+
+
+class Forgetful(rtl.units.residual_adder.ResidualAdder):
+    """Gives 3 for every sum with a = 3."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        move = self.o.ready | ~self.o.valid
+        with m.If(move & (self.a.payload.code[0] == 3)):
+            m.d.sync += self.o.payload.code[0].eq(3)
+        return m
+
+
+@pytest.mark.cosim
+def test_a_failure_leaves_junit_and_a_waveform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtl.units.residual_adder, "ResidualAdder", Forgetful)
+    spec = entry("residual_adder").report.SWEEP[0]
+    given = {"a": stream(np.array([3, 3])), "b": stream(np.array([4, 5]))}
+    (result,) = verify_unit("residual_adder", [spec], given, out=tmp_path, seed=1)
+    assert not result.passed
+    assert "bits_with_stalls: o beat" in str(result.first_failure)
+    waveform = result.cosimulation.waveform
+    assert waveform is not None
+    assert waveform.stat().st_size > 0
+    assert tmp_path in waveform.parents
+    root = ElementTree.parse(tmp_path / "residual_adder.xml").getroot()
+    suite = root.find("testsuite")
+    assert suite is not None
+    failures = {case.get("name"): case.find("failure") for case in suite.iter("testcase")}
+    # The rows after a reset are the first ones; the fault shows in the last two.
+    assert [name for name, failure in failures.items() if failure is not None] == [
+        "bits_with_stalls",
+        "bits_and_cycles_without_stalls",
+    ]
+    assert suite.get("tests") == "4"
+    assert "is 0x3, not 0x" in str(failures["bits_with_stalls"].get("message"))  # type: ignore[union-attr]
+
+
+@pytest.mark.cosim
+def test_a_reference_that_differs_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = entry("residual_adder").report
+    honest = report.reference
+
+    def wrong(spec: Unit, inputs: object) -> object:
+        out = honest(spec, inputs)  # type: ignore[arg-type]
+        out["o"].codes[5] ^= 1
+        return out
+
+    monkeypatch.setattr(report, "reference", wrong)
+    (result,) = verify_unit("residual_adder", report.SWEEP[:1], out=tmp_path, seed=1)
+    assert result.cosimulation.passed
+    assert not result.passed
+    assert result.first_failure == "model and reference differ in 1 codes"
+
+
+def test_a_seed_gives_the_same_stimuli_and_another_others() -> None:
+    unit = entry("requantizer")
+    spec = unit.report.SWEEP[0]
+    first, again, other = (
+        unit.report.stimuli(spec, np.random.default_rng(seed))["acc"].codes for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert first.shape != other.shape or not np.array_equal(first, other)
+
+
+def test_steps_are_both_sides_of_every_change() -> None:
+    assert steps(np.array([0, 0, 0, 1, 1, 5, 5, 5])).tolist() == [0, 2, 3, 4, 5, 7]
+
+
+def test_joined_keeps_rows() -> None:
+    both = joined(rows([np.array([1, 2])]), rows([np.array([3]), np.array([4, 5])]))
+    assert both.codes[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert both.last.tolist() == [False, True, True, False, True]
+    assert reports.verification.joined is joined
