@@ -50,12 +50,16 @@ def test_no_kernel_has_a_float() -> None:
         spec = report.SWEEP[0]
         spec.run(**report.stimuli(spec, np.random.default_rng(0)))
     found: dict[tuple[str, tuple[Any, ...]], list[str]] = {}
-    # A kernel that only kernels call gets its signature when its caller is typed afresh: hence twice.
-    for name, kernel in [*kernels(), *kernels()]:
-        signatures = [signature.args for signature in kernel.nopython_signatures]
-        for arguments in signatures + ([WIDE[name]] if name in WIDE else []):
-            if (name, arguments) not in found:
-                found[name, arguments] = floats(kernel.py_func, arguments)
+    # A kernel that only kernels call gets its signature when its caller is typed afresh: until no more come.
+    while fresh := {
+        (name, arguments): kernel.py_func
+        for name, kernel in kernels()
+        for arguments in [*(signature.args for signature in kernel.nopython_signatures), WIDE.get(name)]
+        if arguments and (name, arguments) not in found
+    }:
+        found |= {
+            (name, arguments): floats(function, arguments) for (name, arguments), function in fresh.items()
+        }
     assert {key: variables for key, variables in found.items() if variables} == {}
     checked = {name for name, _ in found}
     inlined = {name for name, kernel in kernels() if kernel.targetoptions.get("inline") == "always"}
