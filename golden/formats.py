@@ -64,13 +64,13 @@ class Integer:
     def holding(cls, low: int, high: int) -> "Integer":
         """Smallest signed integer format that holds every integer from `low` to `high`.
 
-        >>> str(Integer.holding(-8, 7)), str(Integer.holding(-8, 8)), str(Integer.holding(0, 0))
-        ('s4', 's5', 's1')
+        >>> str(Integer.holding(-8, 7)), str(Integer.holding(-8, 8)), str(Integer.holding(-8, -8))
+        ('s4', 's5', 's4')
         """
         if low > high:
             raise ValueError(f"low must not exceed high, but {low} > {high}")
-        # n bits hold [-2^(n-1), 2^(n-1) - 1]; ~low has the same magnitude bits as the negative number needs.
-        magnitude = max(high.bit_length(), (~low).bit_length() if low < 0 else 0)
+        # n bits hold [-2^(n-1), 2^(n-1) - 1]: x >= 0 needs the bits of x, x < 0 those of ~x = -x - 1, and the sign.
+        magnitude = max((x if x >= 0 else ~x).bit_length() for x in (low, high))
         return cls(bits=magnitude + 1, signed=True)
 
 

@@ -2,10 +2,17 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:  # torch is imported by the tests that need it
+    from golden.calibrate import Calibrated
+    from golden.program import Program
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
@@ -39,3 +46,27 @@ def data(request: pytest.FixtureRequest) -> Path:
     """Folder with `deit_tiny_patch16_224.safetensors` and `imagenet/{val,calib,class_map.txt}`."""
     folder: Path = request.config.getoption("--data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def digits_calibrated() -> Callable[[int], "Calibrated"]:
+    """The digits model calibrated under `repq` with that many bits for weights and activations, once per process."""
+    from golden.calibrate import calibrate
+    from golden.digits import images
+    from golden.images import calibration_batch
+    from golden.pretrained import load_model
+    from golden.scheme import load_scheme
+    from golden.vit import from_timm
+
+    scheme = load_scheme("repq")
+    batch = calibration_batch(images("calib"), scheme.calibration.images, seed=0)
+    vit = from_timm(load_model("vitrtl_digits", None))
+    return cache(lambda bits: calibrate(vit, batch, scheme, weight_bits=bits, act_bits=bits))
+
+
+@pytest.fixture(scope="session")
+def digits_program(digits_calibrated: Callable[[int], "Calibrated"]) -> Callable[[int], "Program"]:
+    """The program lowered from `digits_calibrated`, once per process."""
+    from golden.lowering import lower
+
+    return cache(lambda bits: lower(digits_calibrated(bits), {"model": "vitrtl_digits"}))
