@@ -1,6 +1,6 @@
 """Threshold encoder hardware: a comparator per bit of the code, each with a table of thresholds, top bit first."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from rtl.fixed import table
 from rtl.stream import StreamUnit
@@ -17,28 +17,29 @@ class ThresholdEncoder(StreamUnit):
     spec: Spec
 
     def elaborate(self, platform: object) -> Module:
-        """Stage n finds bit b − 1 − n; the input and the bits above travel along."""
+        """Stage n finds bit b − 1 − n; input, threshold and the bits above it come in registers."""
         m = Module()
         move = self.o.ready | ~self.o.valid
         self.stages(m, move, self.join(m, move), self.spec.latency)
         x: Value = self.x.payload.code[0]
-        found: Value = Const(0, 0)
-        for n in range(self.spec.code_bits):
-            bits = Cat(x >= self._threshold(n, found), found)
-            if n == self.spec.code_bits - 1:
-                held = self.o.payload.code[0]
-            else:
-                held, kept = Signal(n + 1, name=f"found_{n}"), Signal.like(x, name=f"x_{n}")
-                with m.If(move):
-                    m.d.sync += kept.eq(x)
-                x = kept
+        threshold, found = self._threshold(0, Const(0, 0)), Const(0, 0)
+        for n in range(self.spec.code_bits - 1):
+            reached = x >= threshold
+            # Both thresholds that may follow are looked up beside the comparison, which only chooses.
+            above, below = (self._threshold(n + 1, Cat(bit, found)) for bit in (Const(1, 1), Const(0, 1)))
+            next_x, next_found = Signal.like(x, name=f"x_{n}"), Signal(n + 1, name=f"found_{n}")
+            next_threshold = Signal(self.spec.in_bits + 1, name=f"threshold_{n}")  # 2^in_bits: never reached
             with m.If(move):
-                m.d.sync += held.eq(bits)
-            found = held
+                m.d.sync += [
+                    *(next_x.eq(x), next_found.eq(Cat(reached, found))),
+                    next_threshold.eq(Mux(reached, above, below)),
+                ]
+            x, threshold, found = next_x, next_threshold, next_found
+        with m.If(move):
+            m.d.sync += self.o.payload.code[0].eq(Cat(x >= threshold, found))
         return m
 
     def _threshold(self, n: int, found: Value) -> Value:
-        """Least input whose code starts with the bits `found` and a 1; in the first stage a constant."""
+        """Least input whose code starts with the n bits `found` and a 1."""
         half = 1 << (self.spec.code_bits - 1 - n)
-        entries = [self.spec.starts[(2 * prefix + 1) * half - 1] for prefix in range(1 << n)]
-        return table(entries, found) if n else Const(entries[0])
+        return table([self.spec.starts[(2 * prefix + 1) * half - 1] for prefix in range(1 << n)], found)
