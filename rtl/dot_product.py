@@ -7,15 +7,15 @@ from rtl.stream import StreamUnit, shape
 
 
 class DotProduct(StreamUnit):
-    """Dot products onto a bias; a unit of this kind only states its `term`.
+    """Dot products onto a bias; a unit of this kind only states its `total`.
 
     Members: `a` (with `last`) and `w`, taken together, `bias`, taken with a row's first beat, and `o`, which is
     the accumulator itself: it holds while a sum waits to be taken. One term per cycle.
     """
 
-    def term(self, m: Module, move: Value) -> Value:
-        """Term of the operands that the last cycle with `move` took: behind one register, which moves on `move`."""
-        raise NotImplementedError(f"{type(self).__name__} states no term")
+    def total(self, m: Module, move: Value, before: Value) -> Value:
+        """Sum of `before` and the term of the operands taken at the last `move`, which waits in a register."""
+        raise NotImplementedError(f"{type(self).__name__} states no total")
 
     def elaborate(self, platform: object) -> Module:
         """Everything moves on one strobe, so that a waiting sum stops the row behind it."""
@@ -31,7 +31,7 @@ class DotProduct(StreamUnit):
             bias.ready.eq(move & a.valid & w.valid & row_starts),
             taken.eq(a.valid & w.valid & with_bias),
         ]
-        term = self.term(m, move)
+        total = self.total(m, move, Mux(first, started, acc))
         with m.If(move):
             m.d.sync += [
                 *(present.eq(taken), first.eq(row_starts), last.eq(a.payload.last)),
@@ -41,7 +41,7 @@ class DotProduct(StreamUnit):
             with m.If(taken):
                 m.d.sync += row_starts.eq(a.payload.last)
             with m.If(present):
-                m.d.sync += acc.eq(Mux(first, started, acc) + term)
+                m.d.sync += acc.eq(total)
         return m
 
 

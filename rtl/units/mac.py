@@ -11,11 +11,11 @@ class Mac(DotProduct):
 
     spec: Spec
 
-    def term(self, m: Module, move: Value) -> Value:
-        """Product of both operands less their zero points."""
+    def total(self, m: Module, move: Value, before: Value) -> Value:
+        """Adds the product of both operands less their zero points."""
         spec = self.spec
         a, w = self.a.payload.code[0] - spec.a_zero_point, self.w.payload.code[0] - spec.w_zero_point
         product = Signal(product_shape(spec.a_format, spec.a_zero_point, spec.w_format, spec.w_zero_point))
         with m.If(move):
             m.d.sync += product.eq(a * w)
-        return product
+        return before + product

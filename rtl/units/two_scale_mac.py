@@ -1,9 +1,10 @@
 """Two-scale multiply-accumulate hardware: multiply the payload, register; shift or negate, accumulate, register."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from golden.formats import Integer
 from rtl.dot_product import DotProduct, product_shape
+from rtl.stream import shape
 from sim.units.two_scale_mac import TwoScaleMac as Spec
 
 
@@ -12,7 +13,7 @@ class TwoScaleMac(DotProduct):
 
     spec: Spec
 
-    def term(self, m: Module, move: Value) -> Value:
+    def total(self, m: Module, move: Value, before: Value) -> Value:
         """The multiplier takes only the payload; the flag chooses between two wirings of the product."""
         spec = self.spec
         code, w = self.a.payload.code[0], self.w.payload.code[0] - spec.w_zero_point
@@ -21,4 +22,9 @@ class TwoScaleMac(DotProduct):
         coarse = Signal()
         with m.If(move):
             m.d.sync += [product.eq(code[: spec.payload_bits] * w), coarse.eq(code[-1])]
-        return Mux(coarse, product << spec.shift, -product if spec.signed_regions else product)
+        if not spec.signed_regions:
+            return before + Mux(coarse, product << spec.shift, product)
+        # −p = ~p + 1. A place below the lowest, where 1 + 1 carries, adds that 1 in the accumulator's own adder.
+        term = Signal(shape(spec.acc_format))
+        m.d.comb += term.eq(Mux(coarse, product << spec.shift, ~product))
+        return (Cat(Const(1), before) + Cat(~coarse, term))[1 : spec.acc_bits + 1]

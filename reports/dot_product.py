@@ -1,0 +1,80 @@
+"""Stimuli and reference of the multiply-accumulators that have a bias: rows of random and extreme operands."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from golden.formats import Integer
+from reports.registry import reference_parameters
+from reports.stimuli import column, crossed, ends, rows, stream, uniform
+from sim.unit import Beats, Codes, Unit
+
+
+class DotProductSpec(Protocol):
+    """What the specs of these units share."""
+
+    @property
+    def w_format(self) -> Integer:
+        """Codes of the second operand."""
+
+    @property
+    def w_zero_point(self) -> int:
+        """Code of `w` that means 0."""
+
+    @property
+    def acc_format(self) -> Integer:
+        """The accumulator."""
+
+
+def dot_product_stimuli(
+    spec: DotProductSpec,
+    a_format: Integer,
+    a_ends: Sequence[int],
+    decode: Callable[[Codes], Codes],
+    rng: np.random.Generator,
+) -> dict[str, Beats]:
+    """Random rows of 1 to 64 products, single products of `a_ends` and ends of `w`, rows that stay at one extreme.
+
+    `decode` gives the integers that codes of `a` stand for. The bias fills what the row's sum leaves of the
+    accumulator, so that some sums end exactly at its limits.
+    """
+    lengths = [5, 3, *rng.integers(1, 65, 12).tolist()]
+    a = [uniform(a_format, rng, n) for n in lengths]
+    w = [uniform(spec.w_format, rng, n) for n in lengths]
+    for left, right in zip(*crossed(a_ends, ends(spec.w_format)), strict=True):
+        length = int(rng.choice((1, 2, 40)))
+        a.append(np.full(length, left))
+        w.append(np.full(length, right))
+    totals = [
+        int((decode(left) * (right - spec.w_zero_point)).sum()) for left, right in zip(a, w, strict=True)
+    ]
+    return {"a": rows(a), "w": stream(*w), "bias": column(_biases(spec.acc_format, totals, rng))}
+
+
+def _biases(limits: Integer, totals: Sequence[int], rng: np.random.Generator) -> Codes:
+    biases = []
+    for n, total in enumerate(totals):
+        low, high = (
+            max(limits.min_code - total, limits.min_code),
+            min(limits.max_code - total, limits.max_code),
+        )
+        biases.append((low, high, int(rng.integers(low, high + 1)))[n % 3])
+    return np.array(biases, np.int64)
+
+
+def dot_product_reference(
+    golden: Callable[..., Any], spec: Unit, inputs: Mapping[str, Beats]
+) -> dict[str, Beats]:
+    """Accumulators by `golden`, row by row."""
+    import torch
+
+    cuts = np.flatnonzero(inputs["a"].last)[:-1] + 1
+    a, w = (np.split(inputs[name].codes[:, 0], cuts) for name in ("a", "w"))
+    bias = torch.from_numpy(inputs["bias"].codes)
+    parameters = reference_parameters(golden, spec)
+    acc = [
+        golden(torch.from_numpy(left)[None], torch.from_numpy(right)[None], bias[n], **parameters).item()
+        for n, (left, right) in enumerate(zip(a, w, strict=True))
+    ]
+    return {"o": column(np.array(acc))}

@@ -1,0 +1,45 @@
+"""Two-scale MAC in reports: sweep over code widths and both kinds of regions; rows that reach each region's ends."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from golden.formats import Integer
+from reports.dot_product import dot_product_reference, dot_product_stimuli
+from reports.stimuli import ends
+from sim.unit import Beats
+from sim.units.two_scale_mac import TwoScaleMac
+
+SWEEP = [
+    TwoScaleMac(
+        code_bits=bits,
+        shift=shift,
+        signed_regions=signed_regions,
+        w_format=Integer(bits=bits, signed=weights),
+        w_zero_point=0 if weights else 1 << (bits - 1),
+        acc_bits=2 * bits + shift + 8,
+    )
+    # Attention · V: two-scale probabilities, V an activation with a zero point; after GELU: sign-scale, weights.
+    for bits, shift in ((4, 5), (6, 4), (8, 4))
+    for signed_regions, weights in ((False, False), (True, True))
+]
+
+
+def label(spec: TwoScaleMac) -> str:
+    """Such as `sign-scale4-m5-x-s4-z0`: regions, code bits and shift; format and zero point of the other operand."""
+    regions = "sign" if spec.signed_regions else "two"
+    return f"{regions}-scale{spec.code_bits}-m{spec.shift}-x-{spec.w_format}-z{spec.w_zero_point}"
+
+
+def stimuli(spec: TwoScaleMac, rng: np.random.Generator) -> dict[str, Beats]:
+    """Rows of random operands and of both ends of each region; biases that take some sums to the limits."""
+    payload = ends(Integer(bits=spec.payload_bits, signed=False))
+    a_ends = [*payload, *(code + (1 << spec.payload_bits) for code in payload)]
+    return dot_product_stimuli(spec, spec.code_format, a_ends, lambda codes: spec.values[codes], rng)
+
+
+def reference(spec: TwoScaleMac, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
+    """Accumulators by golden's reference, row by row."""
+    from golden.units.two_scale_mac import golden
+
+    return dot_product_reference(golden, spec, inputs)

@@ -1,0 +1,42 @@
+"""Sign-scale encoder: negate, or shift right (HALF_UP) and flag what is not negative; saturate."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numba
+
+from sim.encoder import Encoder
+from sim.unit import Codes
+
+MAX_SHIFT = 24
+
+
+@numba.njit(cache=True, nogil=True)
+def _sign_scale(x, flag, shift, half, codes):  # type: ignore[no-untyped-def]
+    for n in range(x.size):
+        fine = min(-x[n], flag - 1)
+        coarse = flag | min((x[n] + half) >> shift, flag - 1)
+        codes[n] = fine if x[n] < 0 else coarse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignScaleEncoder(Encoder):
+    """Signed integer to region and payload: one step for negative values, 2^m times that step for the others."""
+
+    shift: int
+    """m: the coarse step is 2^m fine ones, 0 to 24."""
+    in_signed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        Encoder.__post_init__(self)  # super() finds no class when dataclass has rebuilt it for slots
+        if not 0 <= self.shift <= MAX_SHIFT:
+            raise ValueError(f"shift must be in [0, {MAX_SHIFT}], not {self.shift}")
+
+    @property
+    def payload_bits(self) -> int:
+        """Bits of a code below its region."""
+        return self.code_bits - 1
+
+    def encode(self, x: Codes, codes: Codes) -> None:
+        """`min(−x, 2^k − 1)` if `x < 0`, else `2^k | min(round_shift(x, m), 2^k − 1)`, with k the payload's width."""
+        _sign_scale(x, 1 << self.payload_bits, self.shift, (1 << self.shift) >> 1, codes)

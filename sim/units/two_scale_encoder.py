@@ -1,0 +1,43 @@
+"""Two-scale encoder: small integers as they are, large ones shifted right (HALF_UP), saturated and flagged."""
+
+from dataclasses import dataclass
+
+import numba
+
+from sim.encoder import Encoder
+from sim.unit import Codes
+
+MAX_SHIFT = 24
+
+
+@numba.njit(cache=True, nogil=True)
+def _two_scale(x, flag, shift, half, codes):  # type: ignore[no-untyped-def]
+    for n in range(x.size):
+        coarse = flag | min((x[n] + half) >> shift, flag - 1)
+        codes[n] = x[n] if x[n] < flag else coarse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoScaleEncoder(Encoder):
+    """Unsigned integer to flag and payload: large values keep their most significant bits, small ones their least."""
+
+    shift: int
+    """m: the coarse step is 2^m fine ones, 1 to 24; `in_bits` is the payload's width and m."""
+
+    def __post_init__(self) -> None:
+        Encoder.__post_init__(self)  # super() finds no class when dataclass has rebuilt it for slots
+        if not 1 <= self.shift <= MAX_SHIFT:
+            raise ValueError(f"shift must be in [1, {MAX_SHIFT}], not {self.shift}")
+        if self.in_bits != self.payload_bits + self.shift:
+            raise ValueError(
+                f"in_bits must be code_bits − 1 + shift = {self.payload_bits + self.shift}, not {self.in_bits}"
+            )
+
+    @property
+    def payload_bits(self) -> int:
+        """Bits of a code below its flag."""
+        return self.code_bits - 1
+
+    def encode(self, x: Codes, codes: Codes) -> None:
+        """`x` itself below 2^k, else `2^k | min(round_shift(x, m), 2^k − 1)`, with k the payload's width."""
+        _two_scale(x, 1 << self.payload_bits, self.shift, 1 << (self.shift - 1), codes)

@@ -1,0 +1,36 @@
+"""Two-scale code times integer: multiply the payload, shift left or negate as the flag says, sum onto the bias."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.decoded_mac import DecodedMac
+from sim.unit import Codes
+
+MAX_SHIFT = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoScaleMac(DecodedMac):
+    """Multiply-accumulate of two-scale or sign-scale codes: one multiplier of the payload, one constant shift."""
+
+    shift: int
+    """m: the coarse step is 2^m fine ones, 0 to 24."""
+    signed_regions: bool
+    """Whether a flag of 0 means a negative value (sign-scale) or a small one (two-scale)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shift <= MAX_SHIFT:
+            raise ValueError(f"shift must be in [0, {MAX_SHIFT}], not {self.shift}")
+        DecodedMac.__post_init__(self)  # super() finds no class when dataclass has rebuilt it for slots
+
+    @property
+    def payload_bits(self) -> int:
+        """Bits of a code below its flag."""
+        return self.code_bits - 1
+
+    @property
+    def values(self) -> Codes:
+        """Fine codes first: the payload, negative with `signed_regions`; then the coarse ones, 2^m times as large."""
+        payload = np.arange(1 << self.payload_bits)
+        return np.concatenate((-payload if self.signed_regions else payload, payload << self.shift))
