@@ -10,6 +10,8 @@ from sim.units.layernorm import Layernorm as Spec
 
 ROOT_BITS = 17
 """r ≤ 2^16."""
+LIMB_BITS = 17
+"""Unsigned part of a long factor: one bit less than a DSP's signed operand."""
 
 
 class InverseRoot(Elaboratable):
@@ -83,7 +85,10 @@ class RowSums(Elaboratable):
             m.d.sync += [
                 *(squared.eq(self.take), squared_first.eq(self.first)),
                 *(phases.eq(Cat(self.take & self.last, phases[:-1])), square.eq(self.code * self.code)),
-                *(scaled.eq(constant_product(squares, spec.channels)), total_square.eq(running * running)),
+                *(
+                    scaled.eq(constant_product(squares, spec.channels)),
+                    total_square.eq(self._square(m, running)),
+                ),
                 self.variance.eq(scaled - total_square + spec.epsilon),
             ]
             with m.If(self.take):
@@ -94,6 +99,23 @@ class RowSums(Elaboratable):
                 m.d.sync += self.total.eq(running)
         m.d.comb += self.done.eq(phases[-1])
         return m
+
+    def _square(self, m: Module, total: Signal) -> Value:
+        """(Σx)² through products of at most 18 bits, registered: the square is late in the row, never in a hurry.
+
+        With Σx = h · 2^17 + l: l² < 2^34 lies below h² · 2^34, so only the mixed product takes an adder.
+        """
+        low, high = total[:LIMB_BITS], total[LIMB_BITS:].as_signed()
+        if len(high) == 0:
+            return total * total
+        lows, highs, mixed = (
+            Signal(2 * LIMB_BITS),
+            Signal(2 * len(high)),
+            Signal(signed(LIMB_BITS + len(high))),
+        )
+        with m.If(self.move):
+            m.d.sync += [lows.eq(low * low), highs.eq(high * high), mixed.eq(low * high)]
+        return Cat(lows, highs) + (mixed << (LIMB_BITS + 1))
 
 
 class Layernorm(StreamUnit):
