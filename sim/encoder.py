@@ -11,27 +11,31 @@ from golden.formats import Integer
 from sim.checks import check_codes
 from sim.unit import Beats, Codes, Port, Unit
 
-MAX_CODE_BITS = 16
-MAX_IN_BITS = 40
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder(Unit):
-    """Code of one integer per cycle; a unit of this kind states `encode`. `o` follows `x` by `latency` cycles."""
+    """Code of one integer per cycle; a unit of this kind states `encode` and the `limits` of its parameters.
+
+    `o` follows `x` by `latency` cycles.
+    """
 
     in_bits: int
-    """Width of the input, 1 to 40."""
+    """Width of the input."""
     code_bits: int
-    """Width of the unsigned code, 2 to 16."""
+    """Width of the unsigned code."""
     in_signed: ClassVar[bool] = False
-    latency: ClassVar[int] = 1
-    """The register after the code."""
+    limits: ClassVar[Mapping[str, tuple[int, int]]]
+    """Smallest and largest value of each parameter."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.in_bits <= MAX_IN_BITS:
-            raise ValueError(f"in_bits must be in [1, {MAX_IN_BITS}], not {self.in_bits}")
-        if not 2 <= self.code_bits <= MAX_CODE_BITS:
-            raise ValueError(f"code_bits must be in [2, {MAX_CODE_BITS}], not {self.code_bits}")
+        for name, (low, high) in self.limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be in [{low}, {high}], not {getattr(self, name)}")
+
+    @property
+    def latency(self) -> int:
+        """Cycles from an input to its code: one register."""
+        return 1
 
     def encode(self, x: Codes, codes: Codes) -> None:
         """Writes the code of each of the flat `x`, which fit their format, to `codes`."""

@@ -1,5 +1,6 @@
 """Sign-scale encoder: negate, or shift right (HALF_UP) and flag what is not negative; saturate."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,8 +8,6 @@ import numba
 
 from sim.encoder import Encoder
 from sim.unit import Codes
-
-MAX_SHIFT = 24
 
 
 @numba.njit(cache=True, nogil=True)
@@ -26,11 +25,11 @@ class SignScaleEncoder(Encoder):
     shift: int
     """m: the coarse step is 2^m fine ones, 0 to 24."""
     in_signed: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        Encoder.__post_init__(self)  # super() finds no class when dataclass has rebuilt it for slots
-        if not 0 <= self.shift <= MAX_SHIFT:
-            raise ValueError(f"shift must be in [0, {MAX_SHIFT}], not {self.shift}")
+    limits: ClassVar[Mapping[str, tuple[int, int]]] = {
+        "in_bits": (2, 40),
+        "code_bits": (2, 16),
+        "shift": (0, 24),
+    }
 
     @property
     def payload_bits(self) -> int:

@@ -1,13 +1,13 @@
 """Two-scale encoder: small integers as they are, large ones shifted right (HALF_UP), saturated and flagged."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numba
 
 from sim.encoder import Encoder
 from sim.unit import Codes
-
-MAX_SHIFT = 24
 
 
 @numba.njit(cache=True, nogil=True)
@@ -22,12 +22,12 @@ class TwoScaleEncoder(Encoder):
     """Unsigned integer to flag and payload: large values keep their most significant bits, small ones their least."""
 
     shift: int
-    """m: the coarse step is 2^m fine ones, 1 to 24; `in_bits` is the payload's width and m."""
+    """m: the coarse step is 2^m fine ones, 1 to 24; `in_bits` is the width of the payload and m together."""
+
+    limits: ClassVar[Mapping[str, tuple[int, int]]] = {"code_bits": (2, 16), "shift": (1, 24)}
 
     def __post_init__(self) -> None:
         Encoder.__post_init__(self)  # super() finds no class when dataclass has rebuilt it for slots
-        if not 1 <= self.shift <= MAX_SHIFT:
-            raise ValueError(f"shift must be in [1, {MAX_SHIFT}], not {self.shift}")
         if self.in_bits != self.payload_bits + self.shift:
             raise ValueError(
                 f"in_bits must be code_bits − 1 + shift = {self.payload_bits + self.shift}, not {self.in_bits}"
