@@ -28,7 +28,7 @@ class SiteAgreement:
     codes: int
     different: int
     largest: int
-    """Largest absolute difference of a code."""
+    """Largest distance between two codes, counted in the values that the format has between them."""
 
     def __add__(self, other: "SiteAgreement") -> "SiteAgreement":
         return SiteAgreement(
@@ -45,7 +45,9 @@ def site_agreement(
     """Compares every site of the integer `tensors` (name -> int64[B, ...], the image included), in order."""
     found = []
     for site, expected in _Expectation(calibrated, program, tensors).sites():
-        difference = np.abs(tensors[site] - expected.numpy())
+        difference = np.abs(
+            ranks(calibrated, site, tensors[site]) - ranks(calibrated, site, expected.numpy())
+        )
         found.append(
             SiteAgreement(
                 site=site,
@@ -55,6 +57,17 @@ def site_agreement(
             )
         )
     return found
+
+
+def ranks(calibrated: Calibrated, site: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Position of each code's value among the values of its site's format; residual codes are positions already."""
+    codec = calibrated.activations.get(site)
+    if codec is None or codec.kind == "uniform":
+        return codes
+    values = codec.with_zero("hardware").decode(torch.arange(1 << codec.bits), DTYPE)
+    # Two-scale formats have several codes for some values, and codes of neighbouring values may lie far apart.
+    _, position = np.unique(values.numpy(), return_inverse=True)
+    return position.astype(np.int64)[codes]
 
 
 class _Expectation:

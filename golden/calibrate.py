@@ -7,12 +7,13 @@ per channel are folded away (golden.reparameterize), and the weights behind them
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
-import torch
 from torch import Tensor
 
 from golden.codecs.base import Codec, Evidence, Zero
-from golden.codecs.uniform import UniformCodec, fit_uniform_rows
+from golden.codecs.uniform import UniformCodec, UniformSite, fit_uniform_rows
+from golden.importance import squared_gradients
 from golden.reparameterize import fold_channel_scales
 from golden.scheme import Scheme
 from golden.vit import Vit, forward
@@ -51,6 +52,7 @@ class _Calibrator:
     weight_bits: int
     act_bits: int
     fitted: Callable[[str], None]
+    importance: Mapping[str, Tensor]
     activations: dict[str, Codec] = field(default_factory=dict)
     weights: dict[str, UniformCodec] = field(default_factory=dict)
     residual_peak: float = 0.0
@@ -60,7 +62,11 @@ class _Calibrator:
             self.residual_peak = max(self.residual_peak, float(x.abs().max()))
             return x
         spec = self.scheme.sites[kind]
-        evidence = Evidence(percentiles=self.scheme.calibration.percentiles, partner=partner)
+        evidence = Evidence(
+            percentiles=self.scheme.calibration.percentiles,
+            importance=self.importance.get(site),
+            partner=partner,
+        )
         codec = spec.fit(x, spec.bits or self.act_bits, evidence)
         self.activations[site] = codec
         self.fitted(site)
@@ -78,7 +84,6 @@ def fit_weight(w: Tensor, bits: int, scheme: Scheme) -> UniformCodec:
     return UniformCodec(bits=bits, scale=rows.scale[:, None], zero_point=rows.zero_point[:, None])
 
 
-@torch.inference_mode()
 def calibrate(
     vit: Vit,
     images: Tensor,
@@ -92,14 +97,15 @@ def calibrate(
 
     `fitted` is called with the name of every site and layer whose codec has been found, for progress.
     """
-    tap = _Calibrator(scheme, weight_bits, act_bits, fitted)
+    importance = squared_gradients(vit, images) if scheme.calibration.metric == "hessian" else {}
+    tap = _Calibrator(scheme, weight_bits, act_bits, fitted, importance)
     logits = forward(vit, images, tap)
     weights, activations = dict(vit.weights), dict(tap.activations)
     for norm, layer in layernorm_pairs(vit):
         channel = activations[norm]
         if not isinstance(channel, UniformCodec) or channel.scale.ndim == 0:
             continue
-        folded = fold_channel_scales(weights, norm, layer, channel)
+        folded = fold_channel_scales(weights, norm, layer, channel, _fold_target(scheme))
         weights |= folded.parameters
         activations[norm] = folded.codec
         tap.weights[layer] = fit_weight(weights[f"{layer}.weight"], weight_bits, scheme)
@@ -116,6 +122,11 @@ def calibrate(
         logit_peak=float(logits.abs().max()),
         digest=digest.hexdigest(),
     )
+
+
+def _fold_target(scheme: Scheme) -> Literal["mean", "median"]:
+    spec = scheme.sites["post_layernorm"]
+    return spec.target if isinstance(spec, UniformSite) else "mean"
 
 
 def layernorm_pairs(vit: Vit) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,16 +21,22 @@ class Folded:
 
 
 def fold_channel_scales(
-    weights: Mapping[str, Tensor], norm: str, layer: str, channel: UniformCodec
+    weights: Mapping[str, Tensor],
+    norm: str,
+    layer: str,
+    channel: UniformCodec,
+    target: Literal["mean", "median"] = "mean",
 ) -> Folded:
     """Replaces per-channel (s, z) after `norm` by one (s~, z~); the float function and the codes stay the same.
 
-    s~ = mean(s), z~ = round(mean(z)) (the released code leaves z~ fractional; a datapath cannot).
+    s~ = mean(s), or the median (of an even number the lower middle) as DopQ-ViT asks. z~ = round(mean(z)): the
+    released code leaves it fractional, which a datapath cannot.
     With r1 = s / s~ and r2 = z - z~:  gamma / r1,  (beta + s r2) / r1,  W diag(r1),  b - W (s r2).
     The bias uses the unquantised W, as the released code does.
     """
     s, z = channel.scale, channel.zero_point
-    target_scale, target_zero = s.mean(), torch.round(z.to(s.dtype).mean()).to(torch.int64)
+    target_scale = s.mean() if target == "mean" else s.median()
+    target_zero = torch.round(z.to(s.dtype).mean()).to(torch.int64)
     r1 = s / target_scale
     offset = s * (z - target_zero)
     w = weights[f"{layer}.weight"]

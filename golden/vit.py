@@ -97,7 +97,12 @@ class Recorder(Through):
 
 @torch.inference_mode()
 def forward(vit: Vit, images: Tensor, tap: Tap) -> Tensor:
-    """Logits [B, classes] of normalised `images` [B, C, H, W], every site passed through `tap`."""
+    """Logits [B, classes] of normalised `images` [B, C, H, W], every site passed through `tap`; no gradients."""
+    return differentiable(vit, images, tap)
+
+
+def differentiable(vit: Vit, images: Tensor, tap: Tap) -> Tensor:
+    """The same where gradients are wanted."""
     x = tap.activation(
         "embed", "residual", embed(vit, tap.activation("patch_embed.input", "patch_input", images), tap)
     )
@@ -217,8 +222,10 @@ def _refuse_unsupported(model: Any) -> None:
         raise UserError(
             f"{kind} is not supported: this version lowers timm's VisionTransformer (ViT, DeiT, DeiT-3)"
         )
-    block = model.blocks[0]
+    block, embedding = model.blocks[0], model.patch_embed
     problems = {
+        f"a {type(embedding).__name__}": type(embedding).__name__ != "PatchEmbed",
+        "a norm on the patches": not isinstance(getattr(embedding, "norm", None), nn.Identity),
         "pooling other than the class token": model.global_pool != "token",
         "no position embedding": model.pos_embed is None,
         "a norm before the blocks": not isinstance(model.norm_pre, nn.Identity),
@@ -236,7 +243,8 @@ def _refuse_unsupported(model: Any) -> None:
         or not isinstance(getattr(block.mlp, "norm", None), nn.Identity),
         "an activation other than exact GELU": not isinstance(getattr(block.mlp, "act", None), nn.GELU)
         or block.mlp.act.approximate != "none",
-        "a norm other than LayerNorm": not isinstance(block.norm1, nn.LayerNorm),
+        "a norm other than LayerNorm with scale and bias": not isinstance(block.norm1, nn.LayerNorm)
+        or block.norm1.bias is None,
     }
     for what, present in problems.items():
         if present:

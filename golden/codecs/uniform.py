@@ -63,6 +63,8 @@ class UniformSite(SiteFormat):
     format: Literal["uniform"]
     granularity: Literal["tensor", "channel_to_tensor"] = "tensor"
     """`channel_to_tensor`: calibrated per channel, then folded into the LayerNorm and the next weights (RepQ-ViT)."""
+    target: Literal["mean", "median"] = "mean"
+    """Layer-wise scale that channel scales are folded to: RepQ-ViT's mean or DopQ-ViT's median (MOSF)."""
 
     def fit(self, x: Tensor, bits: int, evidence: Evidence) -> UniformCodec:
         """Range by percentile and least squared error; per channel where asked for."""

@@ -21,13 +21,13 @@ class GeluTable:
     table_step: int
 
 
-def gelu_table(scale: float, out_bits: int, frac_bits: int = FRAC_BITS) -> GeluTable:
+def gelu_table(scale: float, out_bits: int) -> GeluTable:
     """Table of g(u) = u Φ(-u), u >= 0, for output codes of `scale`.
 
-    Entry i is g, centred, at u = i * 2^table_step input steps, an input step being scale / 2^frac_bits; it stops
+    Entry i is g, centred, at u = i * 2^table_step input steps, an input step being scale / 2^FRAC_BITS; it stops
     where g has fallen for good below half a table unit, and ends in a 0.
     """
-    step = scale / (1 << frac_bits)
+    step = scale / (1 << FRAC_BITS)
     unit = step / (1 << TABLE_FRAC_BITS)
     end = math.ceil(_vanishing(unit / 2) / step)
     table_step = max(0, math.ceil(math.log2(max(end, 1) / (MAX_ENTRIES - 1))))
@@ -36,7 +36,7 @@ def gelu_table(scale: float, out_bits: int, frac_bits: int = FRAC_BITS) -> GeluT
     table = [round(_centred(i * width, width) / unit) for i in range(count)] + [0]
     # Both the largest output code and the end of the bump must be representable, or a saturated negative
     # input would stop inside the bump instead of at 0.
-    magnitude_bits = max(out_bits + frac_bits, (count << table_step).bit_length())
+    magnitude_bits = max(out_bits + FRAC_BITS, (count << table_step).bit_length())
     return GeluTable(in_bits=magnitude_bits + 1, table=table, table_step=table_step)
 
 

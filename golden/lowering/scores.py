@@ -15,8 +15,8 @@ SCORE_BITS, SCORE_FRAC_BITS = 16, 9
 EXP_BITS, LOG_FRAC_BITS = 18, 12
 """Mantissa of 2^-d: dropping a fraction per term of 197 moves log2 of the sum by at most 197 · 2^-18 · 1.44 = 0.001
 octave. Fraction bits of log2 of the sum, far below a code's half octave."""
-PROB_BITS = 16
-"""Fraction bits of a probability: a 64th of the finest step of an 8-bit code for values up to 1/4."""
+PROB_BITS = EXP_BITS
+"""Fraction bits of a probability: all that 2^-t has; the two-scale and tangent codes' finest 8-bit steps need them."""
 
 _tables = cache(softmax_tables)
 

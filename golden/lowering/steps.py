@@ -100,12 +100,11 @@ class Steps:
         """GELU of `wide` in the codes of site `name`; `layer` names the unit's input."""
         codec = self.codec(name)
         if isinstance(codec, UniformCodec):
-            codes = self.gelu_codes(name, layer, wide, shape, codec, FRAC_BITS, name)
+            codes = self.gelu_codes(name, layer, wide, shape, codec, name)
             self.describe(codes, codec)
             return codes
         fine = self.fine_codec(codec)
-        # Steps as fine as the format's own finest, so a quarter of one is input enough.
-        steps = self.gelu_codes(f"{name}_fine", layer, wide, shape, fine, 2, None)
+        steps = self.gelu_codes(f"{name}_fine", layer, wide, shape, fine, None)
         scale = float(fine.scale)
         bias = np.array([-scale * int(fine.zero_point)])
         return self.encode(name, Wide(tensor=steps, scale=np.array([scale]), bias=bias), name, shape)
@@ -127,16 +126,15 @@ class Steps:
         wide: Wide,
         shape: tuple[int, ...],
         codec: UniformCodec,
-        frac_bits: int,
         site: str | None,
     ) -> str:
         """The GELU unit, with uniform output codes."""
         scale = float(codec.scale)
-        table = gelu_table(scale, codec.bits, frac_bits)
+        table = gelu_table(scale, codec.bits)
         h = self.rescale(
             layer,
             wide,
-            scale / (1 << frac_bits),
+            scale / (1 << FRAC_BITS),
             Tensor(shape=shape, format=Integer(bits=table.in_bits, signed=True)),
         )
         return self.builder.operation(
@@ -145,7 +143,7 @@ class Steps:
             {"h": h},
             Tensor(shape=shape, format=Integer(bits=codec.bits, signed=False), site=site),
             in_bits=table.in_bits,
-            frac_bits=frac_bits,
+            frac_bits=FRAC_BITS,
             table_frac_bits=TABLE_FRAC_BITS,
             table=table.table,
             table_step=table.table_step,
