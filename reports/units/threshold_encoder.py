@@ -5,8 +5,8 @@ from math import atan, ceil, tan
 
 import numpy as np
 
-from reports.registry import reference_parameters
-from reports.stimuli import column, ends, stream, uniform
+from reports.encoder import encoder_reference
+from reports.stimuli import ends, stream, uniform
 from sim.unit import Beats
 from sim.units.threshold_encoder import ThresholdEncoder
 
@@ -54,9 +54,6 @@ def stimuli(spec: ThresholdEncoder, rng: np.random.Generator) -> dict[str, Beats
 
 def reference(spec: ThresholdEncoder, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
     """Codes by golden's reference."""
-    import torch
-
     from golden.units.threshold_encoder import golden
 
-    x = torch.from_numpy(inputs["x"].codes[:, 0])
-    return {"o": column(golden(x, **reference_parameters(golden, spec)).numpy())}
+    return encoder_reference(golden, spec, inputs)

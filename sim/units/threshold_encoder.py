@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-from golden.formats import Integer
-from sim.checks import check_codes
-from sim.unit import Beats, Codes, Port, Unit
+from sim.encoder import Encoder
+from sim.unit import Codes
 
 
 @numba.njit(cache=True, nogil=True)
@@ -27,27 +26,23 @@ def _encode(x, starts, codes):  # type: ignore[no-untyped-def]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThresholdEncoder(Unit):
+class ThresholdEncoder(Encoder):
     """Code of one unsigned integer per cycle, by bisection; `o` follows `x` by `latency` cycles."""
 
-    in_bits: int
-    """Width of the unsigned input, 1 to 32."""
-    code_bits: int
-    """Width of the code, 1 to 8."""
     thresholds: tuple[int, ...]
     """Least input of code 1, 2, …; at most 2^code_bits − 1, none falling, each in the input's range.
 
     Equal ones leave out the codes between them, and codes beyond the last one are never given.
     """
 
+    limits: ClassVar[Mapping[str, tuple[int, int]]] = {"in_bits": (1, 32), "code_bits": (1, 8)}
+
     def __post_init__(self) -> None:
-        for name, low, high in (("in_bits", 1, 32), ("code_bits", 1, 8)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be in [{low}, {high}], not {getattr(self, name)}")
+        Encoder.__post_init__(self)  # super() finds no class when dataclass has rebuilt it for slots
         most = (1 << self.code_bits) - 1
         if len(self.thresholds) > most:
             raise ValueError(f"thresholds must be at most {most}, not {len(self.thresholds)}")
-        top = self.inputs["x"].format.max_code
+        top = self.in_format.max_code
         for threshold in self.thresholds:
             if not 0 <= threshold <= top:
                 raise ValueError(f"thresholds must be in [0, {top}], but one is {threshold}")
@@ -66,37 +61,6 @@ class ThresholdEncoder(Unit):
         never = 1 << self.in_bits
         return (*self.thresholds, *[never] * ((1 << self.code_bits) - 1 - len(self.thresholds)))
 
-    @property
-    def inputs(self) -> Mapping[str, Port]:
-        """The unsigned integer."""
-        return {"x": Port(Integer(bits=self.in_bits, signed=False))}
-
-    @property
-    def outputs(self) -> Mapping[str, Port]:
-        """The code."""
-        return {"o": Port(Integer(bits=self.code_bits, signed=False))}
-
-    def compute(self, x: Codes) -> Codes:
-        """Number of thresholds at most each `x`, in any shape.
-
-        Raises:
-            InvariantError: `x` exceeds `in_bits`.
-        """
-        inputs = np.ascontiguousarray(check_codes("threshold_encoder operand x", x, self.inputs["x"].format))
-        codes = np.empty(x.size, np.int64)
-        _encode(inputs.reshape(-1), np.array(self.starts, np.int64), codes)
-        return codes.reshape(x.shape)
-
-    def run(self, **inputs: Beats) -> dict[str, Beats]:
-        """One code per beat."""
-        codes = self.compute(inputs["x"].codes)
-        return {"o": Beats(codes, np.ones(len(codes), np.bool_))}
-
-    def timing(self, **inputs: Beats) -> dict[str, NDArray[np.int64]]:
-        """A beat per cycle, its code `latency` later."""
-        beat = np.arange(len(inputs["x"].codes))
-        return {"x": beat, "o": beat + self.latency}
-
-    def cycles(self, codes: int) -> int:
-        """Cycles from the first beat of `codes` to the last code, inclusive."""
-        return codes + self.latency
+    def encode(self, x: Codes, codes: Codes) -> None:
+        """Number of thresholds at most each `x`."""
+        _encode(x, np.array(self.starts, np.int64), codes)
