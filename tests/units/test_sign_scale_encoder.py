@@ -1,4 +1,4 @@
-"""sign_scale_encoder: hand-worked codes, every input, planted faults, the way back, refusals, streams and cycles."""
+"""sign_scale_encoder: hand-worked codes, every input, planted faults, the way back, refusals."""
 
 from typing import Any
 
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from golden.errors import InvariantError
 from golden.formats import Integer
 from reports.units.sign_scale_encoder import SWEEP, stimuli
-from sim.unit import Beats
 from sim.units import sign_scale_encoder
 from sim.units.sign_scale_encoder import SignScaleEncoder
 from sim.units.two_scale_mac import TwoScaleMac
@@ -118,13 +117,3 @@ def test_input_outside_its_format_raises() -> None:
     for x in (-129, 128):
         with pytest.raises(InvariantError, match=rf"operand x spans \[{x}, {x}\], outside s8"):
             unit().compute(np.array([x]))
-
-
-def test_streams_agree_with_whole_tensors() -> None:
-    spec = unit(in_bits=6)
-    x = every_input(spec)
-    beats = Beats(x[:, None], np.ones(64, np.bool_))
-    assert spec.run(x=beats)["o"].codes[:, 0].tolist() == [definition(spec, n) for n in x.tolist()]
-    assert spec.timing(x=beats)["x"].tolist() == list(range(64))
-    assert spec.timing(x=beats)["o"].tolist() == [n + 1 for n in range(64)]
-    assert spec.cycles(64) == 64 + spec.latency == 65

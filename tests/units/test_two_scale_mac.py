@@ -1,4 +1,4 @@
-"""two_scale_mac: hand-worked sums, the definition in Python integers, every code, planted faults, refusals, streams."""
+"""two_scale_mac: hand-worked sums, the definition in Python integers, every code, planted faults, refusals."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from golden.errors import InvariantError
 from golden.formats import Integer
 from reports.units.two_scale_mac import SWEEP, stimuli
-from sim.unit import Beats
 from sim.units import mac
 from sim.units.two_scale_mac import TwoScaleMac
 
@@ -166,24 +165,3 @@ def test_operands_and_accumulators_outside_their_format_raise() -> None:
 def test_parameters_are_checked(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         unit(**changes)
-
-
-def test_streams_agree_with_whole_tensors() -> None:
-    spec, rng = unit(w_zero_point=-2), np.random.default_rng(6)
-    last = np.zeros(9, np.bool_)
-    last[[2, 3, 8]] = True
-    a, w, bias = rng.integers(0, 16, 9), rng.integers(-16, 16, 9), np.array([5, -6, 7])
-    streams = {
-        "a": Beats(a[:, None], last),
-        "w": Beats(w[:, None], last),
-        "bias": Beats(bias[:, None], np.ones(3, np.bool_)),
-    }
-    expected = [
-        definition(spec, [a[start:stop].tolist()], [w[start:stop].tolist()], [b])[0][0]
-        for start, stop, b in zip((0, 3, 4), (3, 4, 9), bias.tolist(), strict=True)
-    ]
-    assert spec.run(**streams)["o"].codes[:, 0].tolist() == expected
-    assert {name: cycles.tolist() for name, cycles in spec.timing(**streams).items()} == {
-        "a": list(range(9)), "w": list(range(9)), "bias": [0, 3, 4], "o": [n + spec.latency for n in (2, 3, 8)],
-    }  # fmt: skip
-    assert spec.cycles(3, 4) == 3 * 4 + spec.latency
