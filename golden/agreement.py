@@ -62,7 +62,7 @@ def site_agreement(
 def ranks(calibrated: Calibrated, site: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Position of each code's value among the values of its site's format; residual codes are positions already."""
     codec = calibrated.activations.get(site)
-    if codec is None or codec.kind == "uniform":
+    if codec is None or codec.kind in ("uniform", "channel_shift"):
         return codes
     values = codec.with_zero("hardware").decode(torch.arange(1 << codec.bits), DTYPE)
     # Two-scale formats have several codes for some values, and codes of neighbouring values may lie far apart.
@@ -98,10 +98,14 @@ class _Expectation:
         return site, self.calibrated.activations[site].encode(x)
 
     def residual(self, name: str) -> Tensor:
+        if name in self.calibrated.activations:
+            return self.value(name)
         scale = float.fromhex(str(self.program.decoding[name]["scale"]))
         return self.codes[name].to(DTYPE) * scale
 
     def encode_residual(self, name: str, x: Tensor) -> tuple[str, Tensor]:
+        if name in self.calibrated.activations:
+            return self.encode(name, x)
         scale = float.fromhex(str(self.program.decoding[name]["scale"]))
         format = self.program.tensors[name].format
         return name, torch.round(x / scale).clamp(format.min_code, format.max_code).to(torch.int64)
@@ -124,7 +128,8 @@ class _Expectation:
         patches = F.unfold(pixels, self.vit.shape.patch, stride=self.vit.shape.patch).transpose(1, 2)
         tokens = linear(self.vit, "patch_embed.proj", patches, self)
         # The prefix and the positions enter the program as constants in residual codes: identical input codes.
-        scale = float.fromhex(str(self.program.decoding["embed"]["scale"]))
+        total = "embed_sum" if "embed" in self.calibrated.activations else "embed"
+        scale = float.fromhex(str(self.program.decoding[total]["scale"]))
         prefix, positions = (
             torch.from_numpy(self.program.constants[name]).to(DTYPE) * scale
             for name in ("prefix", "positions")

@@ -60,7 +60,8 @@ class _Calibrator:
     def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
         if kind == "residual":
             self.residual_peak = max(self.residual_peak, float(x.abs().max()))
-            return x
+            if kind not in self.scheme.sites:
+                return x
         spec = self.scheme.sites[kind]
         evidence = Evidence(
             percentiles=self.scheme.calibration.percentiles,

@@ -17,8 +17,8 @@ class FakeQuantizer:
         }
 
     def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
-        """`x` encoded and decoded; the residual stream stays float, as in the papers."""
-        return x if kind == "residual" else self._activations[site].fake(x)
+        """`x` encoded and decoded; the residual stream stays float where the scheme gives it no format."""
+        return self._activations[site].fake(x) if site in self._activations else x
 
     def weight(self, layer: str, w: Tensor) -> Tensor:
         """The quantised weight."""

@@ -24,10 +24,13 @@ from golden.errors import UserError
 UNIFORM_ONLY = ("patch_input", "post_layernorm", "q", "k", "v", "proj_input", "head_input")
 """Kinds of site whose consumer is a plain integer multiply-accumulate."""
 ACTIVATION_SITES = (*UNIFORM_ONLY, "softmax", "gelu")
-"""Kinds of activation site (`patch_input` and `head_input` occur once in a model)."""
+"""Kinds of activation site that need a format (`patch_input` and `head_input` occur once in a model)."""
+RESIDUAL = "residual"
+"""The residual stream, which LayerNorm reads: a site where a scheme quantises it, else 16-bit integers."""
 SUPPORTED = dict.fromkeys(UNIFORM_ONLY, ("uniform",)) | {
     "softmax": ("log2", "tan", "two_scale", "uniform"),
     "gelu": ("sign_scale", "uniform"),
+    "residual": ("channel_shift",),
 }
 """Kind of site -> formats that the units around it can make and consume."""
 
@@ -53,7 +56,7 @@ class Scheme(_Strict):
     paper: str
     calibration: Calibration
     sites: Mapping[str, SerializeAsAny[SiteFormat]]
-    """Kind of site -> its format; every kind has one."""
+    """Kind of site -> its format; every kind has one, the residual stream may."""
 
     @field_validator("sites", mode="before")
     @classmethod
@@ -73,9 +76,7 @@ class Scheme(_Strict):
 def _site(kind: str, entry: Any) -> SiteFormat:
     """The format of one site; ValueError with one clear line."""
     if kind not in SUPPORTED:
-        raise ValueError(
-            f"no site {kind!r}{_hint(kind, ACTIVATION_SITES)}; sites: {', '.join(ACTIVATION_SITES)}"
-        )
+        raise ValueError(f"no site {kind!r}{_hint(kind, SUPPORTED)}; sites: {', '.join(SUPPORTED)}")
     if not isinstance(entry, dict) or "format" not in entry:
         raise ValueError(f"{kind} needs a format, one of {', '.join(SUPPORTED[kind])}")
     name = entry["format"]

@@ -152,15 +152,20 @@ class Steps:
         )
 
     def add(self, name: str, a: str, b: str) -> str:
-        """Residual addition of two tensors in residual codes."""
-        output = Tensor(shape=self.builder.tensors[a].shape, format=RESIDUAL, site=name)
-        result = self.builder.operation(name, "residual_adder", {"a": a, "b": b}, output, bits=RESIDUAL.bits)
-        self.builder.decoding[result] = {
-            "kind": "uniform",
-            "scale": self.residual_scale.hex(),
-            "zero_point": 0,
-        }
-        return result
+        """Residual addition of two tensors in residual codes, into site `name`; returns it in residual codes."""
+        shape, codec = self.builder.tensors[a].shape, self.calibrated.activations.get(name)
+        total = name if codec is None else f"{name}_sum"
+        output = Tensor(shape=shape, format=RESIDUAL, site=name if codec is None else None)
+        self.builder.operation(total, "residual_adder", {"a": a, "b": b}, output, bits=RESIDUAL.bits)
+        notes: dict[str, str | int] = {"kind": "uniform", "scale": self.residual_scale.hex(), "zero_point": 0}
+        self.builder.decoding[total] = notes
+        if codec is None:
+            return total
+        wide = Wide(tensor=total, scale=np.array([self.residual_scale]), bias=np.zeros(1))
+        codes = self.encode(name, wide, name, shape)
+        aligned: Wide = lowering_of(codec).decode(codes, codec)
+        plain = Tensor(shape=shape, format=RESIDUAL)
+        return self.rescale(f"{name}_aligned", aligned, self.residual_scale, plain)
 
     def residual(self, name: str, wide: Wide, tokens: int) -> str:
         """`wide` in residual codes."""
