@@ -14,6 +14,10 @@ if TYPE_CHECKING:  # torch is imported by the tests that need it
     from golden.calibrate import Calibrated
     from golden.program import Program
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One worker per core: OpenMP threads of several workers would spin waiting for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 # Kernels compile during the first example, so no example has a deadline.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from golden.calibrate import calibrate, layernorm_pairs
+from golden.calibrate import calibrate, fit_weight, layernorm_pairs
 from golden.codecs.uniform import UniformCodec, fit_uniform_rows
 from golden.digits import images
 from golden.images import calibration_batch
@@ -69,6 +69,25 @@ def test_target_is_the_mean_with_an_integer_zero_point() -> None:
     assert float(result.codec.scale) == pytest.approx(float(channel.scale.mean()), rel=1e-12)
     assert result.codec.zero_point.dtype == torch.int64
     assert int(result.codec.zero_point) == round(float(channel.zero_point.double().mean()))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_median_and_mean_give_the_same_integers(bits: int) -> None:
+    """DopQ-ViT's median scale multiplies all weights by one constant, which their quantiser absorbs."""
+    weights, x = example(4)
+    scheme = load_scheme("repq")
+    channel, mean = folded(weights, x, bits)
+    median = fold_channel_scales(weights, "n", "f", channel, "median")
+    assert float(median.codec.scale) == float(channel.scale.sort().values[(CHANNELS - 1) // 2])
+    assert not median.codec.scale.equal(mean.codec.scale)
+    codes = []
+    for result in (mean, median):
+        after = weights | dict(result.parameters)
+        weight = fit_weight(after["f.weight"], bits, scheme)
+        codes.append(
+            (result.codec.encode(normed(after, x)), weight.encode(after["f.weight"]), weight.zero_point)
+        )
+    assert all(a.equal(b) for a, b in zip(*codes, strict=True))
 
 
 def test_codes_would_differ_without_the_offset() -> None:

@@ -5,9 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from golden.errors import InvariantError
 from golden.formats import Integer
-from golden.integers import saturate
+from golden.integers import check_range, saturate
 
 
 def golden(
@@ -23,9 +22,7 @@ def golden(
     out_bits: int,
 ) -> Tensor:
     """Unsigned codes of rows x int64[.., channels], signed `in_bits` wide; the scale of x cancels."""
-    widest = max(abs(int(x.min())), abs(int(x.max())) + 1)
-    if widest > 1 << (in_bits - 1):
-        raise InvariantError(f"layernorm input reaches {widest}, outside s{in_bits}")
+    check_range(x, Integer(bits=in_bits, signed=True), "layernorm input")
     total = x.sum(-1)
     variance = channels * (x * x).sum(-1) - total * total + epsilon
     # 1 / sqrt(variance) as r * 2^-(31 + j), r rounded down.
