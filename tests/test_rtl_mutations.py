@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, Mux, Signal, Value
 
+import rtl.log_domain
 import rtl.units.layernorm
 import rtl.units.residual_adder
 import rtl.units.softmax
@@ -254,14 +255,14 @@ def test_a_maximum_compared_as_unsigned_is_found(tmp_path: Path) -> None:
         """Offers the row to the comparison with the sign bit as a number's top bit."""
 
         def elaborate(self, platform: object) -> Module:
-            kept = rtl.units.softmax.Row
-            rtl.units.softmax.Row = UnsignedRow  # type: ignore[misc]
+            kept = rtl.log_domain.Row
+            rtl.log_domain.Row = UnsignedRow  # type: ignore[misc]
             try:
                 return super().elaborate(platform)
             finally:
-                rtl.units.softmax.Row = kept  # type: ignore[misc]
+                rtl.log_domain.Row = kept  # type: ignore[misc]
 
-    class UnsignedRow(rtl.units.softmax.Row):
+    class UnsignedRow(rtl.log_domain.Row):
         def __init__(self, format: Integer, depth: int) -> None:
             super().__init__(Integer(bits=format.bits, signed=False), depth)
 

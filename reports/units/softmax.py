@@ -1,13 +1,11 @@
 """Softmax in reports: sweep over code bits and base; stimuli at every change of the code and at the ends."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from golden.softmax_tables import softmax_tables
-from reports.registry import reference_parameters
+from reports.log_domain import end_rows, random_rows, row_reference, telling_rows
 from reports.stimuli import rows, steps
 from sim.unit import Beats, Codes
 from sim.units.softmax import Softmax
@@ -42,8 +40,8 @@ def stimuli(spec: Softmax, rng: np.random.Generator) -> dict[str, Beats]:
     return {
         "i": rows(
             [
-                *_random_rows(spec, rng),
-                *_end_rows(spec),
+                *random_rows(spec, rng),
+                *end_rows(spec),
                 *pair_rows(spec),
                 *step_rows(spec),
                 *table_rows(spec, rng),
@@ -54,41 +52,9 @@ def stimuli(spec: Softmax, rng: np.random.Generator) -> dict[str, Beats]:
 
 def reference(spec: Softmax, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
     """Codes by golden's reference, row by row."""
-    import torch
-
     from golden.units.softmax import golden
 
-    i = inputs["i"]
-    scores = np.split(i.codes[:, 0], np.flatnonzero(i.last)[:-1] + 1)
-    codes = [golden(torch.from_numpy(row), **reference_parameters(golden, spec)).numpy() for row in scores]
-    return {"o": Beats(np.concatenate(codes)[:, None], i.last)}
-
-
-def _random_rows(spec: Softmax, rng: np.random.Generator) -> Iterator[Codes]:
-    """Spreads of 1/2 to 32 octaves, lengths up to the longest; the first two are short, for the resets."""
-    port = spec.inputs["i"].format
-    for n, octaves in enumerate((2, 8, 0.5, 2, 8, 32)):
-        length = int(rng.integers(4, 12)) if n < 5 else spec.max_length
-        spread = rng.normal(0, octaves, min(length, spec.max_length)) * (1 << spec.score_frac_bits)
-        yield np.clip(np.rint(spread), port.min_code, port.max_code).astype(np.int64)
-    yield rng.integers(port.min_code, port.max_code + 1, min(16, spec.max_length))
-
-
-def _end_rows(spec: Softmax) -> Iterator[Codes]:
-    low, high = spec.inputs["i"].format.min_code, spec.inputs["i"].format.max_code
-    for row in (
-        [low],
-        [high],
-        [0],
-        [low] * 5,
-        [high] * 4,
-        [0] * 3,
-        [high, low, low],
-        [low, low, high],
-        [low, high] * 3,
-    ):
-        yield np.array(row[: spec.max_length], np.int64)
-    yield np.full(spec.max_length, high)  # the largest sum
+    return row_reference(golden, spec, inputs)
 
 
 def pair_rows(spec: Softmax) -> list[Codes]:
@@ -136,28 +102,7 @@ def table_rows(spec: Softmax, rng: np.random.Generator) -> list[Codes]:
     """
     if spec.max_length < 4:
         return []
-    candidates = _probes(spec, rng, 1 << 16)
-    codes = spec.compute(candidates)
-    shown = np.array([(fault.compute(candidates) != codes).any(axis=1) for fault in off_by_one(spec)])
-    chosen = []
-    while shown.any():
-        best = int(shown.sum(axis=0).argmax())  # the row that shows most of the faults not shown yet
-        chosen.append(candidates[best])
-        shown = shown[~shown[:, best]]
-    return chosen
-
-
-def off_by_one(spec: Softmax) -> Iterator[Softmax]:
-    """Every spec with one table entry one higher or one lower that is still a spec."""
-    for name in ("exp_base", "exp_slope", "log_base", "log_slope"):
-        entries = getattr(spec, name)
-        for n in range(len(entries)):
-            for step in (1, -1):
-                try:
-                    changed: dict[str, Any] = {name: (*entries[:n], entries[n] + step, *entries[n + 1 :])}
-                    yield replace(spec, **changed)
-                except ValueError:
-                    continue
+    return telling_rows(spec, _probes(spec, rng, 1 << 16))
 
 
 def _probes(spec: Softmax, rng: np.random.Generator, count: int) -> Codes:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from golden.softmax_tables import softmax_tables
+from reports.log_domain import off_by_one
 from reports.stimuli import rows
-from reports.units.softmax import SWEEP, off_by_one, pair_rows, step_rows, table_rows
+from reports.units.softmax import SWEEP, pair_rows, step_rows, table_rows
 from sim.unit import Beats
 from sim.units.softmax import Softmax
 

@@ -1,0 +1,80 @@
+"""Stimuli and reference of the row units in the log domain: rows that reach every end and show every table entry."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from reports.registry import reference_parameters
+from sim.log_domain_rows import LogDomainRows
+from sim.unit import Beats, Codes
+
+
+def random_rows(spec: LogDomainRows, rng: np.random.Generator) -> Iterator[Codes]:
+    """Spreads of 1/2 to 32 octaves, lengths up to the longest; the first two are short, for the resets."""
+    port = spec.score_format
+    for n, octaves in enumerate((2, 8, 0.5, 2, 8, 32)):
+        length = int(rng.integers(4, 12)) if n < 5 else spec.max_length
+        spread = rng.normal(0, octaves, min(length, spec.max_length)) * (1 << spec.score_frac_bits)
+        yield np.clip(np.rint(spread), port.min_code, port.max_code).astype(np.int64)
+    yield rng.integers(port.min_code, port.max_code + 1, min(16, spec.max_length))
+
+
+def end_rows(spec: LogDomainRows) -> Iterator[Codes]:
+    """Single scores, equal ones, one dominant, alternating ones, and the largest sum, at both ends of the format."""
+    low, high = spec.score_format.min_code, spec.score_format.max_code
+    for row in (
+        [low],
+        [high],
+        [0],
+        [low] * 5,
+        [high] * 4,
+        [0] * 3,
+        [high, low, low],
+        [low, low, high],
+        [low, high] * 3,
+    ):
+        yield np.array(row[: spec.max_length], np.int64)
+    yield np.full(spec.max_length, high)  # the largest sum
+
+
+def telling_rows(spec: LogDomainRows, candidates: Codes) -> list[Codes]:
+    """Of the rows `candidates`, a few that tell the tables from every table with one entry off by one.
+
+    As far as any of them do: each row chosen shows most of the faults not shown yet.
+    """
+    results = spec.compute(candidates)
+    shown = np.array([(fault.compute(candidates) != results).any(axis=1) for fault in off_by_one(spec)])
+    chosen = []
+    while shown.any():
+        best = int(shown.sum(axis=0).argmax())
+        chosen.append(candidates[best])
+        shown = shown[~shown[:, best]]
+    return chosen
+
+
+def off_by_one(spec: LogDomainRows) -> Iterator[LogDomainRows]:
+    """Every spec with one table entry one higher or one lower that is still a spec."""
+    for name in ("exp_base", "exp_slope", "log_base", "log_slope"):
+        entries = getattr(spec, name)
+        for n in range(len(entries)):
+            for step in (1, -1):
+                try:
+                    changed: dict[str, Any] = {name: (*entries[:n], entries[n] + step, *entries[n + 1 :])}
+                    yield replace(spec, **changed)
+                except ValueError:
+                    continue
+
+
+def row_reference(
+    golden: Callable[..., Any], spec: LogDomainRows, inputs: Mapping[str, Beats]
+) -> dict[str, Beats]:
+    """Results of `golden`, row by row."""
+    import torch
+
+    i = inputs["i"]
+    scores = np.split(i.codes[:, 0], np.flatnonzero(i.last)[:-1] + 1)
+    parameters = reference_parameters(golden, spec)
+    results = [golden(torch.from_numpy(row), **parameters).numpy() for row in scores]
+    return {"o": Beats(np.concatenate(results)[:, None], i.last)}

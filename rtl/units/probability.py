@@ -1,0 +1,30 @@
+"""Probability hardware: rows in the log domain; the powers of two that made the sum are taken of its quotients, too."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+
+from rtl.log_domain import EmitPass, LogDomainUnit
+from sim.units.probability import Probability as Spec
+
+
+class Probability(LogDomainUnit):
+    """Row softmax to fixed point. Members: `i` and `o`, rows of scores and of probabilities."""
+
+    spec: Spec
+
+    def distance(self, difference: Signal) -> Value:
+        """The difference, but 0 where the tables' error makes the last pass's negative: its sign masks it."""
+        return Mux(difference[-1], 0, difference[:-1])
+
+    def emit(self, m: Module, last_pass: EmitPass) -> None:
+        """The power has P fraction bits and, FLOOR of FLOOR being FLOOR of the whole, loses P − W of them here."""
+        spec, power_of_two = self.spec, last_pass.power_of_two
+        power = power_of_two.power[spec.exp_bits - spec.prob_bits :]
+        one = 1 << spec.prob_bits
+        present = self.delay(m, last_pass.present, power_of_two)
+        m.d.comb += power_of_two.move.eq(last_pass.move)
+        with m.If(last_pass.move):
+            m.d.sync += [
+                # A power is below 2, so whatever has its whole bit set saturates at 1.
+                self.o.payload.code[0].eq(Mux(power[spec.prob_bits :].any(), one, power)),
+                *(self.o.payload.last.eq(last_pass.final_power), self.o.valid.eq(present)),
+            ]

@@ -1,0 +1,66 @@
+"""Kernels in the log domain: powers of two, the sum of a row's, and its log2 (docs/datapath.md, "softmax", 2 to 4).
+
+FLOOR in all of them.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from sim.unit import Codes
+
+LOG_INDEX_BITS = 12
+"""Bits of the sum after its leading one that log2 looks at."""
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def power_of_two(d: int, f: int, exp_base: Codes, exp_slope: Codes, segment_shift: int, fewer: int) -> int:
+    """2^−d of a distance d with f fraction bits, with `fewer` fraction bits less than the table's."""
+    r = d & ((1 << f) - 1)
+    segment, low = r >> segment_shift, r & ((1 << segment_shift) - 1)
+    mantissa = exp_base[segment] - exp_slope[segment] * low
+    return mantissa >> min((d >> f) + fewer, 62)  # type: ignore[no-any-return]
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _sum_of_powers(
+    scores: Codes, x_max: int, f: int, exp_base: Codes, exp_slope: Codes, segment_shift: int
+) -> int:
+    total = 0
+    for x in scores:
+        total += power_of_two(x_max - x, f, exp_base, exp_slope, segment_shift, 0)
+    return total
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _log2_sum(total: int, p_bits: int, g: int, log_base: Codes, log_slope: Codes, segment_shift: int) -> int:
+    p = 0
+    while total >> (p + 1):
+        p += 1
+    u = ((total << LOG_INDEX_BITS) >> p) & ((1 << LOG_INDEX_BITS) - 1)
+    segment, low = u >> segment_shift, u & ((1 << segment_shift) - 1)
+    return int(((p - p_bits) << g) + log_base[segment] + ((log_slope[segment] * low) >> segment_shift))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def row_level(
+    row: Codes, x_max: int, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int,
+) -> int:  # fmt: skip
+    """log2 of the row's sum of powers, plus `offset`; the scalars are those of `LogDomainRows`."""
+    total = _sum_of_powers(row, x_max, f, exp_base, exp_slope, exp_shift)
+    return int(_log2_sum(total, p_bits, g, log_base, log_slope, log_shift) + offset)
+
+
+@njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def row_levels(
+    rows: Codes, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int,
+) -> Codes:  # fmt: skip
+    """`row_level` of each of the rows `[rows, n]`."""
+    levels = np.empty(len(rows), np.int64)
+    for i in prange(len(rows)):
+        levels[i] = row_level(
+            rows[i], rows[i].max(), exp_base, exp_slope, log_base, log_slope,
+            exp_shift, log_shift, f, p_bits, g, offset,
+        )  # fmt: skip
+    return levels
