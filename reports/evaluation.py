@@ -18,7 +18,8 @@ from golden.fidelity import FidelityMeter
 from golden.lowering import lower
 from golden.program import Program
 from golden.reference import execute
-from golden.vit import Through, Vit, forward
+from golden.scheme import RESIDUAL
+from golden.vit import Through, forward
 from reports.choice import Bits
 from reports.progress import bar, track
 from reports.results import (
@@ -111,7 +112,7 @@ class Evaluation:
 
     def _calibrate(self, bits: Bits) -> Calibrated:
         workload = self.workload
-        with bar(f"{bits.label} calibrate", sites_of(workload.vit)) as advance:
+        with bar(f"{bits.label} calibrate", sites_of(workload)) as advance:
             return calibrate(
                 workload.vit,
                 workload.calibration,
@@ -212,9 +213,13 @@ def encode(calibrated: Calibrated, images: Tensor) -> NDArray[np.int64]:
     return codes
 
 
-def sites_of(vit: Vit) -> int:
-    """Activation sites and weights that calibration fits: 8 + 4 in a block, input, embedding, head input and head."""
-    return 12 * vit.shape.depth + 4
+def sites_of(workload: Workload) -> int:
+    """What calibration fits: 8 sites and 4 weights in a block, input, embedding, head input and head.
+
+    Where the scheme quantises the residual stream, that is 2 sites more in a block and the embedding's.
+    """
+    depth = workload.vit.shape.depth
+    return 12 * depth + 4 + (2 * depth + 1 if RESIDUAL in workload.scheme.sites else 0)
 
 
 def _fake(calibrated: Calibrated) -> Predict:

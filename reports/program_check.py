@@ -17,8 +17,8 @@ from reports.verification import verify_spec
 from sim.registry import unit_of
 from sim.unit import Beats, Unit
 
-DRIVEN_BY_PROGRAMS = ("softmax",)
-"""Units that a program's captured tensors can drive here: those with one input stream and no constants."""
+ELEMENTS = 2048
+"""Real codes that drive a unit without rows."""
 PARALLEL = 2
 """Simulators at a time."""
 
@@ -45,15 +45,15 @@ def checks_of(
 ) -> Iterator[Check]:
     """One check for every different spec among the program's operations of `units`, on `rows` rows of its real input.
 
-    `prefix` starts the label (`W4/A4`). Units with one input stream are driven with the operation's captured
-    tensor; the rows are taken at an even stride through images, heads and tokens.
+    `prefix` starts the label (`W4/A4`). Only units with one input stream and no constants can be driven so: with
+    the operation's captured tensor, at an even stride through images, heads and tokens. Others are left out.
     """
     seen: set[Unit] = set()
     for operation in program.operations:
         if operation.unit not in units:
             continue
         spec = unit_of(program, operation)
-        if spec in seen:
+        if spec in seen or len(spec.inputs) != 1 or len(operation.inputs) != 1:
             continue
         seen.add(spec)
         beats = _real_beats(spec, operation, tensors, rows)
@@ -94,10 +94,12 @@ def table_row(finding: Finding) -> UnitVerification:
 def _real_beats(
     spec: Unit, operation: Operation, tensors: Mapping[str, NDArray[np.int64]], rows: int
 ) -> dict[str, Beats]:
-    """`rows` rows of the operation's activation operand as beats of the unit's only input stream."""
+    """`rows` rows, or ELEMENTS codes, of the operation's operand as beats of the unit's only input stream."""
     (stream,) = spec.inputs
     (source,) = operation.inputs.values()
     values = tensors[source].reshape(-1, tensors[source].shape[-1])
+    if not spec.inputs[stream].last:
+        rows = max(1, ELEMENTS // values.shape[-1])
     chosen = values[np.unique(np.linspace(0, len(values) - 1, min(rows, len(values))).astype(np.int64))]
     last = np.zeros(chosen.shape, np.bool_)
     last[:, -1] = spec.inputs[stream].last

@@ -1,4 +1,4 @@
-"""Every shipped scheme, at every width, becomes integers that golden and sim agree on; and a user's own mixture does."""
+"""Every shipped scheme, at every width, becomes integers that golden and sim agree on; so does a user's mixture."""
 
 from importlib.resources import files
 from pathlib import Path
