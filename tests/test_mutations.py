@@ -67,32 +67,33 @@ def test_without_a_fault_nothing_differs(
 
 
 @pytest.mark.parametrize(
-    ("unit", "function", "old", "new", "where"),
+    ("bits", "unit", "function", "old", "new", "where"),
     [
-        ("requantizer", "golden", "+ offset)", "+ offset - (1 << (shift - 1)))", "patch_embed.proj"),
-        ("requantizer", "golden", "acc * multiplier", "(acc + 1) * multiplier", "patch_embed.proj"),
-        ("requantizer", "golden", "return saturate(", "return (lambda codes, _: codes)(", "range"),
-        ("requantizer", "golden", "return saturate(", "return (lambda codes, _: codes & 255)(", "patch_embed.proj"),
-        ("mac", "golden", "acc = acc + bias", "acc = acc + bias - 1", "patch_embed.proj_acc"),
-        ("mac", "golden", "(w - w_zero_point)", "w", "blocks.0.attn.scores_acc"),
-        ("softmax", "golden", "x.amax(-1, keepdim=True) - x", "x[..., :1] - x", "blocks.0.attn.softmax"),
-        ("softmax", "golden", "round_shift(minus_log2, ", "torch.bitwise_right_shift(minus_log2, ",
+        (8, "requantizer", "golden", "+ offset)", "+ offset - (1 << (shift - 1)))", "patch_embed.proj"),
+        (8, "requantizer", "golden", "acc * multiplier", "(acc + 1) * multiplier", "patch_embed.proj"),
+        (4, "requantizer", "golden", "return saturate(", "return (lambda codes, _: codes)(", "range"),
+        (8, "requantizer", "golden", "return saturate(", "return (lambda codes, _: codes & 255)(", "patch_embed.proj"),
+        (8, "mac", "golden", "acc = acc + bias", "acc = acc + bias - 1", "patch_embed.proj_acc"),
+        (8, "mac", "golden", "(w - w_zero_point)", "w", "blocks.0.attn.scores_acc"),
+        (8, "softmax", "golden", "x.amax(-1, keepdim=True) - x", "x[..., :1] - x", "blocks.0.attn.softmax"),
+        (8, "softmax", "golden", "round_shift(minus_log2, ", "torch.bitwise_right_shift(minus_log2, ",
          "blocks.0.attn.softmax"),
-        ("softmax", "golden", "+ log2_sum", "+ log2_sum + (1 << (log_frac_bits - 6))", "blocks.0.attn.softmax"),
-        ("softmax", "log2_of_sum", "(top - exp_bits)", "(top - exp_bits + 1)", "blocks.0.attn.softmax"),
-        ("softmax", "golden", "return saturate(", "return (lambda codes, _: codes)(", "range"),
-        ("log2_mac", "golden", "round_shift(odd * SQRT2_Q15, 15)", "(odd * SQRT2_Q15 >> 15)", "blocks.0.attn.mix_acc"),
-        ("log2_mac", "golden", "odd * SQRT2_Q15", "odd * (SQRT2_Q15 - 1)", "blocks.0.attn.mix_acc"),
-        ("log2_mac", "golden", "if code == log2.zero_code", "if code > log2.zero_code", "blocks.0.attn.mix_acc"),
-        ("layernorm", "golden", "math.isqrt((1 << 62) // mantissa)", "math.isqrt((1 << 62) // mantissa) + 1",
+        (8, "softmax", "golden", "+ log2_sum", "+ log2_sum + (1 << (log_frac_bits - 6))", "blocks.0.attn.softmax"),
+        (8, "softmax", "log2_of_sum", "(top - exp_bits)", "(top - exp_bits + 1)", "blocks.0.attn.softmax"),
+        (4, "softmax", "golden", "return saturate(", "return (lambda codes, _: codes)(", "range"),
+        (8, "log2_mac", "golden", "round_shift(odd * SQRT2_Q15, 15)", "odd * SQRT2_Q15 >> 15", "blocks.0.attn.mix_acc"),
+        (8, "log2_mac", "golden", "odd * SQRT2_Q15", "odd * (SQRT2_Q15 - 1)", "blocks.0.attn.mix_acc"),
+        (4, "log2_mac", "golden", "if code == log2.zero_code", "if code > log2.zero_code", "blocks.0.attn.mix_acc"),
+        (8, "layernorm", "golden", "math.isqrt((1 << 62) // mantissa)", "math.isqrt((1 << 62) // mantissa) + 1",
          "blocks.0.norm1"),
-        ("layernorm", "golden", "* r_row + half", "* r_row + half * 64", "blocks.0.norm1"),
-        ("layernorm", "golden", "- total * total", "", "blocks.0.norm1"),
-        ("gelu", "golden", "(right - left) * low", "(left - right) * low", "blocks.0.mlp.gelu"),
-        ("gelu", "golden", "h.clamp(min=0)", "h", "blocks.0.mlp.gelu"),
+        (8, "layernorm", "golden", "* r_row + half", "* r_row + half * 64", "blocks.0.norm1"),
+        (8, "layernorm", "golden", "- total * total", "", "blocks.0.norm1"),
+        (8, "gelu", "golden", "(right - left) * low", "(left - right) * low", "blocks.0.mlp.gelu"),
+        (8, "gelu", "golden", "h.clamp(min=0)", "h", "blocks.0.mlp.gelu"),
     ],
 )  # fmt: skip
 def test_a_fault_in_a_reference_is_seen(
+    bits: int,
     unit: str,
     function: str,
     old: str,
@@ -108,7 +109,7 @@ def test_a_fault_in_a_reference_is_seen(
             "((acc * multiplier + offset) >> shift)",
         )
     plant(monkeypatch, unit, function, old, new)
-    seen = first_difference(digits_program(4 if where == "range" else 8), codes)
+    seen = first_difference(digits_program(bits), codes)
     assert seen is not None
     assert seen.startswith(where)
 
