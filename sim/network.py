@@ -21,6 +21,8 @@ ALL = "all"
 """Value of `capture` that keeps every tensor."""
 _SLICE = 2
 """Images that go through the operations together: few, so that a tensor is still cached when it is read."""
+_KEPT_BYTES = 31 << 20
+"""Largest array whose memory the next one may take over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,9 @@ class Executor:
                 f"images have shape {images.shape}, this program takes [batch, {_listed(expected)}]"
             )
         check_range(self.program.input, images, expected.format)
+        # glibc gives a freed array back to the kernel, which must clear the next one's pages, unless it has seen
+        # one as large freed before (up to 32 MiB). Never touched, this array itself costs nothing.
+        np.empty(_KEPT_BYTES, np.uint8)
         starts = range(0, len(images), _SLICE)
         with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
             slices = list(pool.map(lambda start: self._run(images[start : start + _SLICE], kept), starts))

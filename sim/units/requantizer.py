@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import Integer
-from sim.checks import INT64_MAX, check_bound, check_codes, magnitude
+from sim.checks import INT64_MAX, check_bound, check_codes, check_range, magnitude
 from sim.unit import Beats, Codes, Port, Unit
 
 MULTIPLIER = Integer(bits=18, signed=True)
@@ -100,7 +100,7 @@ class Requantizer(Unit):
         Raises:
             InvariantError: an operand lies outside its range.
         """
-        totals = check_codes("requantizer operand acc", acc, self.acc_format)
+        low, high = check_range("requantizer operand acc", acc, self.acc_format)
         channels = acc.shape[-1]
         factors = _constant("multiplier", multiplier, MULTIPLIER, channels)
         offsets = _constant("offset", offset, self.offset_format, channels)
@@ -109,10 +109,12 @@ class Requantizer(Unit):
             raise InvariantError(
                 f"requantizer shift spans [{shifts.min()}, {shifts.max()}], outside [1, {MAX_SHIFT}]"
             )
-        check_bound("requantizer sum", magnitude(totals) * magnitude(factors) + magnitude(offsets), INT64_MAX)
+        reach = max(-low, high) * magnitude(factors) + magnitude(offsets)
+        check_bound("requantizer sum", reach, INT64_MAX)
+        totals = acc.astype(np.int64, copy=False)
         codes = np.empty((acc.size // max(channels, 1), channels), np.int64)
-        low, high = self.out_format.min_code, self.out_format.max_code
-        _requantize(totals.reshape(codes.shape), factors, offsets, shifts, low, high, codes)
+        first, last = self.out_format.min_code, self.out_format.max_code
+        _requantize(totals.reshape(codes.shape), factors, offsets, shifts, first, last, codes)
         return codes.reshape(acc.shape)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
