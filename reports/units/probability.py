@@ -1,6 +1,7 @@
 """Probability in reports: sweep over fraction bits and tables; stimuli at changes of the result and at the ends."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,6 +26,8 @@ def _spec(prob_bits: int, exp_bits: int, log_frac_bits: int, *segments: int) -> 
 
 SWEEP = [
     *(_spec(prob_bits, 18, 12, 8, 16) for prob_bits in (8, 12, 16)),
+    # 2^0 a little above 1, and its logarithm rounded to 0: a lone score's probability saturates.
+    replace(_spec(12, 12, 12, 8, 16), exp_base=(4097, *_spec(12, 12, 12, 8, 16).exp_base[1:])),
     # No fraction bit beyond the result's, a straight line per octave of 2^-d: a lone score's logarithm is negative.
     _spec(12, 12, 9, 1, 16),
 ]

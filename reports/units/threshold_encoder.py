@@ -33,7 +33,11 @@ def _spec(code_bits: int) -> ThresholdEncoder:
     )
 
 
-SWEEP = [_spec(code_bits) for code_bits in (4, 6, 8)]
+SWEEP = [
+    *(_spec(code_bits) for code_bits in (4, 6, 8)),
+    # Thresholds at both ends of the input, equal ones that leave codes out, and codes beyond the last one.
+    ThresholdEncoder(in_bits=8, code_bits=4, thresholds=(0, 1, 7, 7, 7, 100, 127, 128, 254, 255, 255)),
+]
 
 
 def label(spec: ThresholdEncoder) -> str:

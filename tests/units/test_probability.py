@@ -80,6 +80,9 @@ def test_probability_saturates_at_one() -> None:
     assert definition(spec, [5]) == [16]
     assert spec.compute(np.array([5])).tolist() == [16]
     assert replace(spec, prob_bits=3).compute(np.array([5])).tolist() == [8]
+    # So does a row of the sweep, for the RTL: 4097 / 4096 and L below half a score step.
+    assert SWEEP[3].exp_base[0] == (1 << SWEEP[3].prob_bits) + 1
+    assert SWEEP[3].compute(np.array([5])).tolist() == [1 << SWEEP[3].prob_bits]
 
 
 def test_negative_distances_count_as_zero() -> None:
@@ -127,9 +130,9 @@ def test_every_distance_of_a_pair(spec: Probability) -> None:
     found = spec.compute(pairs)
     some = np.unique(np.concatenate((d[:3000], d[::61], d[-2:])))
     assert found[some].tolist() == definitions(spec, pairs[some])
-    # Farther is never likelier, and beyond W + 1 octaves nothing is left.
-    assert (np.diff(found[:, 1]) <= 0).all() or spec is COARSE  # straight lines meet with a step
+    # Beyond W + 1 octaves nothing is left. Farther is never likelier, where steps between segments are too small.
     assert not found[(spec.prob_bits + 2) << spec.score_frac_bits :, 1].any()
+    assert (np.diff(found[:, 1]) <= 0).all() or spec.exp_bits == spec.prob_bits
 
 
 @pytest.mark.parametrize("spec", SWEEP[:3], ids=label)
