@@ -104,19 +104,24 @@ class Program:
         if header.get("format") != FORMAT:
             found = header.get("format", "no program header")
             raise UserError(f"{path} holds {found}, this version reads {FORMAT}; lower the model again")
-        return cls(
-            tensors={
-                name: Tensor(
-                    shape=tuple(t["shape"]),
-                    format=Integer(bits=t["bits"], signed=t["signed"]),
-                    site=t["site"],
-                )
-                for name, t in header["tensors"].items()
-            },
-            constants=constants,
-            operations=tuple(Operation(**o) for o in header["operations"]),
-            input=header["input"],
-            output=header["output"],
-            provenance=header["provenance"],
-            decoding=header["decoding"],
-        )
+        try:
+            return cls(
+                tensors={
+                    name: Tensor(
+                        shape=tuple(t["shape"]),
+                        format=Integer(bits=t["bits"], signed=t["signed"]),
+                        site=t["site"],
+                    )
+                    for name, t in header["tensors"].items()
+                },
+                constants=constants,
+                operations=tuple(Operation(**o) for o in header["operations"]),
+                input=header["input"],
+                output=header["output"],
+                provenance=header["provenance"],
+                decoding=header["decoding"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{path} is not a valid vitrtl program: {error}; lower the model again"
+            ) from error

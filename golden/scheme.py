@@ -85,11 +85,22 @@ def _site(kind: str, entry: Any) -> SiteFormat:
     try:
         return site_formats()[name].model_validate(entry)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(
-            f"{kind}.{key}: {first['msg']}{_hint(key, site_formats()[name].model_fields)}"
-        ) from error
+        raise ValueError(f"{kind}: {_problem(error, site_formats()[name].model_fields)}") from error
+
+
+def _problem(error: ValidationError, known: Any) -> str:
+    """The one mistake to tell: an unknown key first, because a misspelt one is missing under its right name too."""
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key}{_hint(str(first['loc'][-1]), known)}"
+    if first["type"] == "missing":
+        return f"{key} is missing"
+    if first["type"] == "value_error":
+        message = str(first["msg"]).removeprefix("Value error, ")
+        return f"{key}: {message}" if key else message
+    return f"{key} is {first['input']!r}: {first['msg']}"
 
 
 def _hint(word: str, known: Any) -> str:
@@ -123,8 +134,5 @@ def _parse(text: str, where: str) -> Scheme:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{where} is not valid TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "scheme"
-        message = str(first["msg"]).removeprefix("Value error, ")
-        near = _hint(key, Scheme.model_fields) if first["type"] == "extra_forbidden" else ""
-        raise UserError(f"{where}: {key}: {message}{near}") from error
+        known = (*Scheme.model_fields, *Calibration.model_fields)
+        raise UserError(f"{where}: {_problem(error, known)}") from error

@@ -48,6 +48,8 @@ class Choice:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UserError(f"--seed must not be negative, not {self.seed}")
+        if self.limit is not None:
+            at_least_one(limit=self.limit)
 
 
 def at_least_one(**options: int) -> None:

@@ -11,7 +11,6 @@ from reports.choice import Bits, Choice, at_least_one, writable
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="From a Vision Transformer checkpoint to verified integer hardware.",
@@ -132,7 +131,7 @@ def demo(out: Out = Path("out/demo"), seed: Seed = 0) -> None:
 def main() -> None:
     """Entry point of the command."""
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         _fail(str(error))
     except UsageError as error:  # type: ignore[misc]

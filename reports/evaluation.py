@@ -73,12 +73,14 @@ class Evaluation:
         """Everything for one pair of widths; the program is saved in `out`."""
         calibrated = self._calibrate(bits)
         label = bits.label
+        program = lower(calibrated, self.workload.provenance)
+        # Before the long work: the accelerator may lack a unit that this program needs.
+        cycles = schedule(program, self.accelerator)
         paper = self._predict(f"{label} fake-quant", label, "fakequant", _fake(calibrated), "fakequant")
         hardware_zero = calibrated.with_zero("hardware")
         hardware = self._predict(
             f"{label} fake-quant, hardware zero", label, "fakequant_hardware", _fake(hardware_zero)
         )
-        program = lower(calibrated, self.workload.provenance)
         program.save(self.out / f"program_{bits.slug}.safetensors")
         executor = Executor(program)
         integer = self._predict(f"{label} integer", label, "integer", _integer(calibrated, executor), "sim")
@@ -88,7 +90,7 @@ class Evaluation:
                 "agreement", Agreement(run=label, pair=f"integer/{name}", percent=percent, n=len(integer))
             )
         captured = self._compare(label, hardware_zero, executor)
-        for entry in schedule(program, self.accelerator):
+        for entry in cycles:
             self.add(
                 "cycles",
                 LayerCycles(
