@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -140,13 +140,14 @@ def partial_sums(start: list[int], terms: list[int]) -> set[int]:
     return {first + sum(subset) for first in start for subset in chosen}
 
 
-@given(
-    st.lists(st.lists(small, min_size=3, max_size=3), min_size=1, max_size=3), st.integers(1, 3), st.data()
-)
-def test_weighted_sum_is_the_hull_of_all_partial_sums(
-    weights: list[list[int]], top: int, data: st.DataObject
-) -> None:
-    bias = data.draw(st.lists(st.integers(-9, 9), min_size=len(weights), max_size=len(weights)))
+rows = st.tuples(st.lists(small, min_size=3, max_size=3), st.integers(-9, 9))
+
+
+@given(st.lists(rows, min_size=1, max_size=3), st.integers(1, 3))
+@example([([2, 2, 0], -4)], 1)  # the terms may come before a bias of the other sign
+@example([([-2, -2, -1], 5)], 1)
+def test_weighted_sum_is_the_hull_of_all_partial_sums(rows: list[tuple[list[int], int]], top: int) -> None:
+    weights, bias = [row for row, _ in rows], [b for _, b in rows]
     reached = {
         value
         for row, b in zip(weights, bias, strict=True)
