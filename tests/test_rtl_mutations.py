@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,9 @@ SPECS: Mapping[str, Unit] = {
     "gelu": entry("gelu").report.SWEEP[0],
     "mac": entry("mac").report.SWEEP[1],
     "log2_mac": entry("log2_mac").report.SWEEP[2],
+    "probability": replace(entry("probability").report.SWEEP[3], max_length=24),
+    "table_mac": entry("table_mac").report.SWEEP[0],
+    "threshold_encoder": entry("threshold_encoder").report.SWEEP[0],
     "layernorm": replace(entry("layernorm").report.SWEEP[1], channels=16, epsilon=256),
 }
 
@@ -84,9 +88,10 @@ def test_the_wrapper_itself_passes(name: str, tmp_path: Path) -> None:
     assert check(name, component, tmp_path).first_failure is None
 
 
-def entry_off_by_one(spec: Softmax, table: str, n: int, step: int) -> Softmax:
+def entry_off_by_one(spec: Unit, table: str, n: int, step: int) -> Unit:
     entries = getattr(spec, table)
-    return replace(spec, **{table: (*entries[:n], entries[n] + step, *entries[n + 1 :])})
+    changed: dict[str, Any] = {table: (*entries[:n], entries[n] + step, *entries[n + 1 :])}
+    return replace(spec, **changed)
 
 
 def entries_off_by_one(spec: Gelu) -> Iterator[Gelu]:
@@ -133,6 +138,16 @@ BUILT = {
         "log2_mac",
         replace(SPECS["log2_mac"], w_zero_point=SPECS["log2_mac"].w_zero_point + 1),
     ),
+    **{
+        f"{unit} {table} off by one": (unit, entry_off_by_one(SPECS[unit], table, n, 1))
+        for unit, table, n in (
+            ("probability", "exp_base", 3),
+            ("probability", "exp_slope", 6),
+            ("probability", "log_base", 11),
+            ("table_mac", "table", 9),
+            ("threshold_encoder", "thresholds", 4),
+        )
+    },
     "layernorm epsilon missing": ("layernorm", replace(SPECS["layernorm"], epsilon=1)),
 }
 
