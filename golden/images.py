@@ -26,8 +26,15 @@ class LabelledImages(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in order: normalised float32 [B, C, H, W] classes int64 [B]; the last may be shorter."""
+    @property
+    def labels(self) -> Tensor:
+        """Classes int64 of all images, in order."""
+
+    def batches(self, batch_size: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images from position `start` in order: normalised float32 [B, C, H, W], classes int64 [B].
+
+        The last batch may be shorter.
+        """
 
     def select(self, positions: list[int]) -> Tensor:
         """Normalised float32 [len(positions), C, H, W] of the images at `positions`."""
@@ -69,10 +76,10 @@ class TensorImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, batch_size: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """See `LabelledImages`."""
-        for start in range(0, len(self), batch_size):
-            yield self.images[start : start + batch_size], self.labels[start : start + batch_size]
+        for first in range(start, len(self), batch_size):
+            yield self.images[first : first + batch_size], self.labels[first : first + batch_size]
 
     def select(self, positions: list[int]) -> Tensor:
         """See `LabelledImages`."""
@@ -127,11 +134,16 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self._files)
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    @property
+    def labels(self) -> Tensor:
+        """See `LabelledImages`."""
+        return torch.tensor([label for _, label in self._files])
+
+    def batches(self, batch_size: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """See `LabelledImages`. Raises `UserError` at the first file that cannot be decoded."""
         with ThreadPoolExecutor(DECODERS) as pool:
-            for start in range(0, len(self), batch_size):
-                chunk = self._files[start : start + batch_size]
+            for first in range(start, len(self), batch_size):
+                chunk = self._files[first : first + batch_size]
                 yield (
                     torch.stack(list(pool.map(self._decode, [file for file, _ in chunk]))),
                     torch.tensor([label for _, label in chunk]),

@@ -4,6 +4,7 @@ Everything that executes a model (the int64 reference, the simulator, the RTL) r
 Saved as one safetensors file: the integer constants as tensors, the rest as JSON metadata.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -69,9 +70,24 @@ class Program:
     """How a reader outside turns codes into values, and the host encodes images: tensor -> kind, scale (a
     hexadecimal float string), zero_point. Execution never reads it."""
 
+    def digest(self) -> str:
+        """SHA-256 over everything that decides its results: constants and operations."""
+        total = hashlib.sha256(json.dumps(self._header()["operations"], sort_keys=True).encode())
+        for name in sorted(self.constants):
+            total.update(name.encode())
+            total.update(np.ascontiguousarray(self.constants[name]).tobytes())
+        return total.hexdigest()
+
     def save(self, path: Path) -> None:
         """Writes one safetensors file, beside first and then renamed, so that no half file remains."""
-        header = {
+        header = self._header()
+        beside = path.with_name(path.name + ".partial")
+        save_file({k: np.ascontiguousarray(v) for k, v in self.constants.items()}, beside,
+                  metadata={"program": json.dumps(header, sort_keys=True)})  # fmt: skip
+        os.replace(beside, path)
+
+    def _header(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "tensors": {
                 name: {"shape": list(t.shape), "bits": t.format.bits, "signed": t.format.signed, "site": t.site}
@@ -87,10 +103,6 @@ class Program:
             "provenance": dict(self.provenance),
             "decoding": {name: dict(how) for name, how in self.decoding.items()},
         }  # fmt: skip
-        beside = path.with_name(path.name + ".partial")
-        save_file({k: np.ascontiguousarray(v) for k, v in self.constants.items()}, beside,
-                  metadata={"program": json.dumps(header, sort_keys=True)})  # fmt: skip
-        os.replace(beside, path)
 
     @classmethod
     def load(cls, path: Path) -> "Program":

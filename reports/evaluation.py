@@ -20,6 +20,7 @@ from golden.program import Program
 from golden.reference import execute
 from golden.scheme import RESIDUAL
 from golden.vit import Through, forward
+from reports.checkpoint import Checkpoint, key_of
 from reports.choice import Bits
 from reports.progress import bar, track
 from reports.results import (
@@ -33,6 +34,7 @@ from reports.results import (
     Speed,
     Tables,
 )
+from reports.tables import slug
 from reports.workload import Workload
 from sim.accelerator import Accelerator
 from sim.network import Executor
@@ -76,14 +78,28 @@ class Evaluation:
         program = lower(calibrated, self.workload.provenance)
         # Before the long work: the accelerator may lack a unit that this program needs.
         cycles = schedule(program, self.accelerator)
-        paper = self._predict(f"{label} fake-quant", label, "fakequant", _fake(calibrated), "fakequant")
+        known = calibrated.digest
+        paper = self._predict(
+            f"{label} fake-quant", label, "fakequant", _fake(calibrated), "fakequant", decided_by=known
+        )
         hardware_zero = calibrated.with_zero("hardware")
         hardware = self._predict(
-            f"{label} fake-quant, hardware zero", label, "fakequant_hardware", _fake(hardware_zero)
+            f"{label} fake-quant, hardware zero",
+            label,
+            "fakequant_hardware",
+            _fake(hardware_zero),
+            decided_by=known,
         )
         program.save(self.out / f"program_{bits.slug}.safetensors")
         executor = Executor(program)
-        integer = self._predict(f"{label} integer", label, "integer", _integer(calibrated, executor), "sim")
+        integer = self._predict(
+            f"{label} integer",
+            label,
+            "integer",
+            _integer(calibrated, executor),
+            "sim",
+            decided_by=program.digest(),
+        )
         for name, other in (("fakequant", paper), ("fakequant_hardware", hardware)):
             percent = 100 * float((integer == other).double().mean())
             self.add(
@@ -125,22 +141,41 @@ class Evaluation:
             )
 
     def _predict(
-        self, description: str, run: str, level: Level, predict: Predict, implementation: str | None = None
+        self,
+        description: str,
+        run: str,
+        level: Level,
+        predict: Predict,
+        implementation: str | None = None,
+        decided_by: str = "",
     ) -> Tensor:
-        """Predictions for all images; adds the accuracy, and the speed of `implementation` where named."""
+        """Predictions for all images; adds the accuracy, and the speed of `implementation` where named.
+
+        A killed pass goes on where it was, if model, images and what `decided_by` identifies are the same.
+        """
         images = self.workload.images
-        predictions, labels, seconds = [], [], 0.0
-        batches = images.batches(self.batch_size)
-        for batch, truth in track(description, batches, len(images), lambda item: len(item[1])):
+        key = key_of(
+            images.digest(),
+            self.batch_size,
+            run,
+            level,
+            decided_by,
+            *sorted(self.workload.provenance.items()),
+        )
+        checkpoint = Checkpoint(self.out / "checkpoints" / f"{slug(run)}_{level}.npz", key)
+        start, seconds, timed = len(checkpoint.predictions), 0.0, 0
+        batches = images.batches(self.batch_size, start)
+        counted = track(description, batches, len(images), lambda item: len(item[1]), done=start)
+        for number, (batch, truth) in enumerate(counted):
             began = time.perf_counter()
-            predictions.append(predict(batch))
-            # The first batch compiles kernels and fills caches; it counts for accuracy, not for speed.
-            seconds += time.perf_counter() - began if len(predictions) > 1 else 0.0
-            labels.append(truth)
-        found, truth = torch.cat(predictions), torch.cat(labels)
-        correct = int((found == truth).sum())
+            predicted = predict(batch)
+            if number:  # the first batch compiles kernels and fills caches; it says nothing about speed
+                seconds, timed = seconds + time.perf_counter() - began, timed + len(truth)
+            checkpoint.add(predicted.numpy())
+        checkpoint.save()
+        found = torch.from_numpy(checkpoint.predictions)
+        correct = int((found == images.labels).sum())
         self.add("accuracy", Accuracy.of(run=run, level=level, correct=correct, n=len(found)))
-        timed = len(found) - len(labels[0])
         if implementation and timed:
             threads = torch.get_num_threads()
             speed = {"run": run, "implementation": implementation, "images": timed, "seconds": seconds}

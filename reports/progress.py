@@ -21,8 +21,8 @@ console = Console(stderr=True)
 
 
 @contextmanager
-def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar of `total` steps; the context's value advances it."""
+def bar(description: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar of `total` steps, `done` of them before; the context's value advances it."""
     columns = (
         TextColumn("{task.description:<38}"),
         BarColumn(bar_width=28),
@@ -32,15 +32,15 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(description, total=total)
+        task = progress.add_task(description, total=total, completed=done)
         yield lambda steps: progress.advance(task, steps)
 
 
 def track(
-    description: str, items: Iterable[T], total: int, weight: Callable[[T], int] = lambda _: 1
+    description: str, items: Iterable[T], total: int, weight: Callable[[T], int] = lambda _: 1, done: int = 0
 ) -> Iterator[T]:
-    """`items`, one after the other, on a bar of `total`; each counts `weight`."""
-    with bar(description, total) as advance:
+    """`items`, one after the other, on a bar of `total` of which `done` came before; each counts `weight`."""
+    with bar(description, total, done) as advance:
         for item in items:
             yield item
             advance(weight(item))
