@@ -67,7 +67,15 @@ def _import_torchvision_without_operators() -> None:
 timm = _import_timm()
 from timm.models.vision_transformer import VisionTransformer  # noqa: E402 - needs torchvision settled first
 
-__all__ = ["DIGITS", "Preprocessing", "VisionTransformer", "load_model", "preprocessing", "timm"]
+__all__ = [
+    "DIGITS",
+    "Preprocessing",
+    "VisionTransformer",
+    "check_name",
+    "load_model",
+    "preprocessing",
+    "timm",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +142,7 @@ def load_model(name: str, weights: Path | None) -> nn.Module:
     downloaded, or for `vitrtl_digits` those in the package. Raises `UserError` for any other name or file.
     """
     if name != DIGITS:
-        _check_name(name)
+        check_name(name)
     if weights is None and name != DIGITS:
         model = _download(name)
     else:
@@ -147,7 +155,8 @@ def load_model(name: str, weights: Path | None) -> nn.Module:
     return model.float().eval()
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """UserError when timm has no model `name`."""
     known = timm.list_models()
     if name.partition(".")[0] in known and timm.models.is_model(name):
         return

@@ -8,7 +8,7 @@ from torch import Tensor
 from golden.digits import dataset
 from golden.errors import UserError
 from golden.images import ImageFolder, LabelledImages, calibration_batch
-from golden.pretrained import DIGITS, load_model, preprocessing
+from golden.pretrained import DIGITS, check_name, load_model, preprocessing
 from golden.scheme import Scheme, load_scheme
 from golden.vit import Vit, from_timm
 from reports.choice import Choice
@@ -31,6 +31,8 @@ class Workload:
 def load_workload(choice: Choice) -> Workload:
     """Loads everything `choice` names; UserError on the first thing that is wrong."""
     scheme = load_scheme(choice.scheme)
+    if choice.model != DIGITS:
+        check_name(choice.model)
     if choice.model != DIGITS and (choice.images is None or choice.calib is None):
         raise UserError(
             f"--images and --calib are needed with --model {choice.model}; only {DIGITS} carries its own"
