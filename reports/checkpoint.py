@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 import time
 from pathlib import Path
 from zipfile import BadZipFile
@@ -10,7 +11,15 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+FOLDER = "checkpoints"
+"""Below a command's output folder."""
 SAVE_EVERY_SECONDS = 5.0
+"""A pass that takes less leaves nothing behind."""
+
+
+def discard(out: Path) -> None:
+    """Removes a finished command's checkpoints."""
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
 
 
 def key_of(*parts: object) -> str:
@@ -33,6 +42,11 @@ class Checkpoint:
         """Predictions of the next images; written to disk now and then."""
         self.predictions = np.concatenate((self.predictions, batch))
         if time.monotonic() - self._saved_at >= SAVE_EVERY_SECONDS:
+            self.save()
+
+    def finish(self) -> None:
+        """The pass is complete: what was worth keeping on the way is kept whole."""
+        if self.path.exists():
             self.save()
 
     def save(self) -> None:

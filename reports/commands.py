@@ -8,6 +8,7 @@ from rich.table import Table
 
 from golden.errors import UserError
 from golden.images import LabelledImages
+from reports.checkpoint import discard
 from reports.choice import Bits, Choice
 from reports.evaluation import Evaluation
 from reports.page import write_page
@@ -105,6 +106,7 @@ def publish(results: Results, out: Path) -> None:
     """Writes results.json and report.html into `out` and prints what matters most."""
     write(results, out)
     page = write_page(results, out / "report.html")
+    discard(out)
     _print_accuracy(results)
     _print_checks(results)
     _print_cost(results)

@@ -20,7 +20,7 @@ from golden.program import Program
 from golden.reference import execute
 from golden.scheme import RESIDUAL
 from golden.vit import Through, forward
-from reports.checkpoint import Checkpoint, key_of
+from reports.checkpoint import FOLDER, Checkpoint, key_of
 from reports.choice import Bits
 from reports.progress import bar, track
 from reports.results import (
@@ -162,7 +162,7 @@ class Evaluation:
             decided_by,
             *sorted(self.workload.provenance.items()),
         )
-        checkpoint = Checkpoint(self.out / "checkpoints" / f"{slug(run)}_{level}.npz", key)
+        checkpoint = Checkpoint(self.out / FOLDER / f"{slug(run)}_{level}.npz", key)
         start, seconds, timed = len(checkpoint.predictions), 0.0, 0
         batches = images.batches(self.batch_size, start)
         counted = track(description, batches, len(images), lambda item: len(item[1]), done=start)
@@ -172,7 +172,7 @@ class Evaluation:
             if number:  # the first batch compiles kernels and fills caches; it says nothing about speed
                 seconds, timed = seconds + time.perf_counter() - began, timed + len(truth)
             checkpoint.add(predicted.numpy())
-        checkpoint.save()
+        checkpoint.finish()
         found = torch.from_numpy(checkpoint.predictions)
         correct = int((found == images.labels).sum())
         self.add("accuracy", Accuracy.of(run=run, level=level, correct=correct, n=len(found)))

