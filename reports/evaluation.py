@@ -1,7 +1,6 @@
 """One quantised run of a workload: calibrate, fake-quantise, lower, simulate, compare, count cycles."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +19,10 @@ from golden.program import Program
 from golden.reference import execute
 from golden.scheme import RESIDUAL
 from golden.vit import Through, forward
-from reports.checkpoint import FOLDER, Checkpoint, key_of
+from reports.checkpoint import FOLDER, key_of
 from reports.choice import Bits
-from reports.progress import bar, track
+from reports.predictions import Predict, predict_all
+from reports.progress import bar
 from reports.results import (
     FLOAT,
     Accuracy,
@@ -39,9 +39,6 @@ from reports.workload import Workload
 from sim.accelerator import Accelerator
 from sim.network import Executor
 from sim.schedule import schedule
-
-Predict = Callable[[Tensor], Tensor]
-"""Classes int64 [B] of normalised images [B, C, H, W]."""
 
 
 @dataclass(slots=True, eq=False)
@@ -149,38 +146,21 @@ class Evaluation:
         implementation: str | None = None,
         decided_by: str = "",
     ) -> Tensor:
-        """Predictions for all images; adds the accuracy, and the speed of `implementation` where named.
-
-        A killed pass goes on where it was, if model, images and what `decided_by` identifies are the same.
-        """
-        images = self.workload.images
-        key = key_of(
-            images.digest(),
-            self.batch_size,
-            run,
-            level,
-            decided_by,
-            *sorted(self.workload.provenance.items()),
-        )
-        checkpoint = Checkpoint(self.out / FOLDER / f"{slug(run)}_{level}.npz", key)
-        start, seconds, timed = len(checkpoint.predictions), 0.0, 0
-        batches = images.batches(self.batch_size, start)
-        counted = track(description, batches, len(images), lambda item: len(item[1]), done=start)
-        for number, (batch, truth) in enumerate(counted):
-            began = time.perf_counter()
-            predicted = predict(batch)
-            if number:  # the first batch compiles kernels and fills caches; it says nothing about speed
-                seconds, timed = seconds + time.perf_counter() - began, timed + len(truth)
-            checkpoint.add(predicted.numpy())
-        checkpoint.finish()
-        found = torch.from_numpy(checkpoint.predictions)
-        correct = int((found == images.labels).sum())
-        self.add("accuracy", Accuracy.of(run=run, level=level, correct=correct, n=len(found)))
-        if implementation and timed:
-            threads = torch.get_num_threads()
-            speed = {"run": run, "implementation": implementation, "images": timed, "seconds": seconds}
-            self.add("speed", Speed(**speed, threads=threads))  # type: ignore[arg-type]
-        return found
+        """Predictions for all images; adds the accuracy, and the speed of `implementation` where named."""
+        workload = self.workload
+        file = self.out / FOLDER / f"{slug(run)}_{level}.npz"
+        key = key_of(run, level, decided_by, *sorted(workload.provenance.items()))
+        found = predict_all(description, workload.images, self.batch_size, predict, file, key)
+        self.add("accuracy", Accuracy.of(run=run, level=level, correct=found.correct, n=len(found.classes)))
+        if implementation and found.timed:
+            speed = {
+                "run": run,
+                "implementation": implementation,
+                "images": found.timed,
+                "seconds": found.seconds,
+            }
+            self.add("speed", Speed(**speed, threads=torch.get_num_threads()))  # type: ignore[arg-type]
+        return found.classes
 
     def _compare(
         self, label: str, calibrated: Calibrated, executor: Executor

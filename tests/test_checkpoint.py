@@ -6,33 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from golden.digits import images
 from reports import checkpoint
 from reports.checkpoint import Checkpoint, key_of
-from reports.choice import Choice
-from reports.evaluation import Evaluation
-from reports.workload import Workload, load_workload
-from sim.accelerator import Accelerator
-
-
-@pytest.fixture(scope="module")
-def workload() -> Workload:
-    return load_workload(Choice(model="vitrtl_digits"))
+from reports.predictions import Predictions, predict_all
 
 
 class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def test_a_cut_pass_goes_on_where_it_was(
-    tmp_path: Path, workload: Workload, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cut_pass_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "SAVE_EVERY_SECONDS", 0.0)
     seen: list[int] = []
-
-    def evaluation(out: Path) -> Evaluation:
-        return Evaluation(
-            workload=workload, accelerator=Accelerator.load(), batch_size=50, checked_images=1, out=out
-        )
 
     def predict(images: torch.Tensor, fuse: int | None = None) -> torch.Tensor:
         if fuse is not None and len(seen) == fuse:
@@ -40,22 +26,31 @@ def test_a_cut_pass_goes_on_where_it_was(
         seen.append(len(images))
         return (images.flatten(1).sum(1) * 100).long() % 10
 
-    whole = evaluation(tmp_path / "whole")._predict("whole", "float", "float", predict, decided_by="a")
-    assert seen == [50] * 7 + [10]
-    seen.clear()
-    with pytest.raises(Killed):
-        evaluation(tmp_path / "cut")._predict(
-            "cut", "float", "float", lambda x: predict(x, 3), decided_by="a"
+    def run(file: str, decided_by: str, fuse: int | None = None) -> Predictions:
+        seen.clear()
+        return predict_all(
+            "pass", images("test"), 50, lambda batch: predict(batch, fuse), tmp_path / file, decided_by
         )
+
+    whole = run("whole.npz", "a")
+    assert seen == [50] * 7 + [10]
+    with pytest.raises(Killed):
+        run("cut.npz", "a", fuse=3)
     assert seen == [50] * 3
-    again = evaluation(tmp_path / "cut")
-    resumed = again._predict("resumed", "float", "float", predict, decided_by="a")
+    resumed = run("cut.npz", "a")
+    assert seen == [50] * 4 + [10]
+    assert torch.equal(resumed.classes, whole.classes)
+    assert resumed.correct == whole.correct
+    assert resumed.timed == 160  # 210 left, less the first batch
+    run("cut.npz", "b")
     assert seen == [50] * 7 + [10]
-    assert torch.equal(resumed, whole)
-    assert again.rows["accuracy"][0].n == 360
-    seen.clear()
-    evaluation(tmp_path / "cut")._predict("changed", "float", "float", predict, decided_by="b")
-    assert seen == [50] * 7 + [10]
+
+
+def test_a_short_pass_leaves_nothing(tmp_path: Path) -> None:
+    predict_all(
+        "pass", images("test"), 180, lambda batch: torch.zeros(len(batch)).long(), tmp_path / "x.npz", ""
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", b"\x00" * 64])
