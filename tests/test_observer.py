@@ -121,3 +121,11 @@ def test_weights_are_scale_equivariant(bits: int) -> None:
         torch.testing.assert_close(scaled.scale, codec.scale * factor, rtol=1e-12, atol=0)
         assert scaled.zero_point.equal(codec.zero_point)
         assert scaled.encode(w * factor).equal(codec.encode(w))
+
+
+def test_a_row_that_is_constant_but_for_few_samples_keeps_them() -> None:
+    row = torch.zeros(1, 1000)
+    row[0, 5] = 2.0
+    codec = fit_uniform_rows(row, 4, (0.9,))  # cuts the row down to 0 on both sides
+    wide = UniformCodec(bits=4, scale=codec.scale[:, None], zero_point=codec.zero_point[:, None])
+    assert wide.fake(row)[0, 5] == 2.0

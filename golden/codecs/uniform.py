@@ -86,6 +86,11 @@ def fit_uniform_rows(x: Tensor, bits: int, percentiles: tuple[float, ...]) -> Un
     best = torch.full((len(x),), torch.inf, dtype=torch.float64)
     scale = torch.ones(len(x), dtype=x.dtype)
     zero_point = torch.zeros(len(x), dtype=torch.int64)
+    # The whole range stands in where every percentile cuts a nearly constant row down to one value.
+    narrow = torch.stack(high).amax(0) <= torch.stack(low).amin(0)
+    if narrow.any():
+        high.append(torch.where(narrow, x.amax(-1), -torch.inf))
+        low.append(torch.where(narrow, x.amin(-1), torch.inf))
     for top, bottom in zip(high, low, strict=True):
         usable = top > bottom
         step = torch.where(usable, (top - bottom) / ((1 << bits) - 1), 1.0)

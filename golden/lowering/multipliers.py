@@ -58,5 +58,7 @@ def shared_shift(gains: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
     peak = float(np.abs(gains).max())
     exponent = math.frexp(peak)[1] if peak else 0
     shift = min(MULTIPLIER_BITS - 1 - exponent, MAX_SHIFT)
+    if shift < 1:
+        raise InvariantError(f"a gain of {peak} needs a left shift")
     limit = (1 << (MULTIPLIER_BITS - 1)) - 1
     return np.clip(np.rint(np.ldexp(gains, shift)), -limit, limit).astype(np.int64), shift
