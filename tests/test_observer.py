@@ -6,7 +6,7 @@ from torch import Tensor
 
 from golden.calibrate import fit_weight
 from golden.codecs.log2 import fit_log2
-from golden.codecs.uniform import fit_uniform, fit_uniform_rows
+from golden.codecs.uniform import UniformCodec, fit_uniform, fit_uniform_rows
 from golden.observer import quantiles
 from golden.scheme import load_scheme
 
