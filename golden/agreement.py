@@ -62,7 +62,7 @@ def site_agreement(
 def ranks(calibrated: Calibrated, site: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Position of each code's value among the values of its site's format; residual codes are positions already."""
     codec = calibrated.activations.get(site)
-    if codec is None or codec.kind in ("uniform", "channel_shift"):
+    if codec is None or codec.ordered:
         return codes
     values = codec.with_zero("hardware").decode(torch.arange(1 << codec.bits), DTYPE)
     # Two-scale formats have several codes for some values, and codes of neighbouring values may lie far apart.

@@ -21,18 +21,25 @@ from golden.codecs.base import SiteFormat
 from golden.codecs.registry import site_formats
 from golden.errors import UserError
 
-UNIFORM_ONLY = ("patch_input", "post_layernorm", "q", "k", "v", "proj_input", "head_input")
-"""Kinds of site whose consumer is a plain integer multiply-accumulate."""
-ACTIVATION_SITES = (*UNIFORM_ONLY, "softmax", "gelu")
+ACTIVATION_SITES = (
+    "patch_input",
+    "post_layernorm",
+    "q",
+    "k",
+    "v",
+    "softmax",
+    "proj_input",
+    "gelu",
+    "head_input",
+)
 """Kinds of activation site that need a format (`patch_input` and `head_input` occur once in a model)."""
 RESIDUAL = "residual"
 """The residual stream, which LayerNorm reads: a site where a scheme quantises it, else 16-bit integers."""
-SUPPORTED = dict.fromkeys(UNIFORM_ONLY, ("uniform",)) | {
-    "softmax": ("log2", "tan", "two_scale", "uniform"),
-    "gelu": ("sign_scale", "uniform"),
-    "residual": ("channel_shift",),
+SUPPORTED = {
+    kind: tuple(name for name, entry in sorted(site_formats().items()) if kind in entry.sites)
+    for kind in (*ACTIVATION_SITES, RESIDUAL)
 }
-"""Kind of site -> formats that the units around it can make and consume."""
+"""Kind of site -> formats that it can take, as the formats say."""
 
 
 class _Strict(BaseModel):

@@ -1,7 +1,7 @@
 """What every format offers: a codec for tensors, and the entry of a scheme that fits one to calibration data."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +22,11 @@ class Codec(Protocol):
     @property
     def kind(self) -> str:
         """Name of the format: its file's name here and in golden/lowering/formats."""
+        ...
+
+    @property
+    def ordered(self) -> bool:
+        """True when neighbouring codes hold neighbouring values."""
         ...
 
     def encode(self, values: Tensor) -> Tensor:
@@ -69,6 +74,9 @@ class Evidence:
 
 class SiteFormat(BaseModel):
     """Entry of a scheme: one format at one site."""
+
+    sites: ClassVar[tuple[str, ...]]
+    """Kinds of site where the units around can make and consume the format."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -5,7 +5,7 @@ PTF (arXiv 2111.13824): exponent 0 to 3 per channel on a base scale of an eighth
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +30,11 @@ class ChannelShiftCodec:
     def kind(self) -> str:
         """Name of the format."""
         return "channel_shift"
+
+    @property
+    def ordered(self) -> bool:
+        """Codes of a channel are in the order of their values."""
+        return True
 
     def _steps(self, dtype: torch.dtype) -> Tensor:
         return self.scale.to(dtype) * torch.exp2(self.shifts.to(dtype))
@@ -65,6 +70,7 @@ class ChannelShiftCodec:
 class ChannelShiftSite(SiteFormat):
     """Channel shifts on the residual stream."""
 
+    sites: ClassVar[tuple[str, ...]] = ("residual",)
     format: Literal["channel_shift"]
     rule: Literal["ptf", "outlier"]
     """`ptf`: an exponent 0 to 3 for every channel; `outlier`: one exponent for the channels far above the median."""

@@ -1,7 +1,7 @@
 """Log codes: powers of 2 or √2, for values in (0, 1]."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +28,11 @@ class Log2Codec:
     def kind(self) -> str:
         """Name of the format."""
         return "log2"
+
+    @property
+    def ordered(self) -> bool:
+        """Codes are in the reverse order of their values."""
+        return True
 
     @property
     def format(self) -> Log2:
@@ -68,6 +73,7 @@ class Log2Codec:
 class Log2Site(SiteFormat):
     """Log codes at a site of values in (0, 1]."""
 
+    sites: ClassVar[tuple[str, ...]] = ("softmax",)
     format: Literal["log2"]
     base: Literal["2", "sqrt2"]
 

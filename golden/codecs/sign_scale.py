@@ -5,7 +5,7 @@ The same layout serves TSPTQ-ViT's V-2SF after GELU, where the sign's place is n
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +34,11 @@ class SignScaleCodec:
     def kind(self) -> str:
         """Name of the format."""
         return "sign_scale"
+
+    @property
+    def ordered(self) -> bool:
+        """The flag puts codes of neighbouring values far apart."""
+        return False
 
     @property
     def in_bits(self) -> int:
@@ -71,6 +76,7 @@ class SignScaleCodec:
 class SignScaleSite(SiteFormat):
     """Sign-scale codes at a site whose negative values are small."""
 
+    sites: ClassVar[tuple[str, ...]] = ("gelu",)
     format: Literal["sign_scale"]
 
     def fit(self, x: Tensor, bits: int, evidence: Evidence) -> SignScaleCodec:

@@ -7,7 +7,7 @@ and the decoder the arctangent, a table of fixed-point entries; angles alpha (de
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -41,6 +41,11 @@ class TanCodec:
     def kind(self) -> str:
         """Name of the format."""
         return "tan"
+
+    @property
+    def ordered(self) -> bool:
+        """Codes are in the order of their values."""
+        return True
 
     @property
     def table(self) -> list[int]:
@@ -91,6 +96,7 @@ class TanCodec:
 class TanSite(SiteFormat):
     """Tangent codes at a site of values in [0, 1]."""
 
+    sites: ClassVar[tuple[str, ...]] = ("softmax",)
     format: Literal["tan"]
     entry_bits: Annotated[int, Field(ge=4, le=16)] = 12
     """Width of a table entry; at 12 bits the finest step of alpha = 1.5 at 4 bits is 15 units."""

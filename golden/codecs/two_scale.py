@@ -4,7 +4,7 @@ Reconstructed (arXiv 2305.12901; the paper's body was not available): a flag cho
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,11 @@ class TwoScaleCodec:
     def kind(self) -> str:
         """Name of the format."""
         return "two_scale"
+
+    @property
+    def ordered(self) -> bool:
+        """The flag puts codes of neighbouring values far apart."""
+        return False
 
     @property
     def in_bits(self) -> int:
@@ -72,6 +77,7 @@ class TwoScaleCodec:
 class TwoScaleSite(SiteFormat):
     """Two-scale codes at a site of values in [0, 1]."""
 
+    sites: ClassVar[tuple[str, ...]] = ("softmax",)
     format: Literal["two_scale"]
 
     def fit(self, x: Tensor, bits: int, evidence: Evidence) -> TwoScaleCodec:

@@ -6,7 +6,7 @@ HALF_EVEN; the range is not forced to include 0.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +31,11 @@ class UniformCodec:
     def kind(self) -> str:
         """Name of the format."""
         return "uniform"
+
+    @property
+    def ordered(self) -> bool:
+        """Codes are in the order of their values."""
+        return True
 
     def encode(self, values: Tensor) -> Tensor:
         """Codes int64 of `values`."""
@@ -60,6 +65,17 @@ class UniformCodec:
 class UniformSite(SiteFormat):
     """Uniform codes at a site."""
 
+    sites: ClassVar[tuple[str, ...]] = (
+        "patch_input",
+        "post_layernorm",
+        "q",
+        "k",
+        "v",
+        "softmax",
+        "proj_input",
+        "gelu",
+        "head_input",
+    )
     format: Literal["uniform"]
     granularity: Literal["tensor", "channel_to_tensor"] = "tensor"
     """`channel_to_tensor`: calibrated per channel, then folded into the LayerNorm and the next weights (RepQ-ViT)."""
