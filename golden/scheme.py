@@ -17,22 +17,10 @@ from pydantic import (
     model_validator,
 )
 
-from golden.codecs.base import SiteFormat
+from golden.codecs.base import ACTIVATION_SITES, SiteFormat
 from golden.codecs.registry import site_formats
 from golden.errors import UserError
 
-ACTIVATION_SITES = (
-    "patch_input",
-    "post_layernorm",
-    "q",
-    "k",
-    "v",
-    "softmax",
-    "proj_input",
-    "gelu",
-    "head_input",
-)
-"""Kinds of activation site that need a format (`patch_input` and `head_input` occur once in a model)."""
 RESIDUAL = "residual"
 """The residual stream, which LayerNorm reads: a site where a scheme quantises it, else 16-bit integers."""
 SUPPORTED = {

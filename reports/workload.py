@@ -33,10 +33,10 @@ def load_workload(choice: Choice) -> Workload:
     scheme = load_scheme(choice.scheme)
     if choice.model != DIGITS:
         check_name(choice.model)
-    if choice.model != DIGITS and (choice.images is None or choice.calib is None):
-        raise UserError(
-            f"--images and --calib are needed with --model {choice.model}; only {DIGITS} carries its own"
-        )
+        if choice.images is None or choice.calib is None:
+            raise UserError(
+                f"--images and --calib are needed with --model {choice.model}; only {DIGITS} carries its own"
+            )
     model = load_model(choice.model, choice.weights)
     vit = from_timm(model)
     if choice.images is None:

@@ -7,6 +7,19 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+ACTIVATION_SITES = (
+    "patch_input",
+    "post_layernorm",
+    "q",
+    "k",
+    "v",
+    "softmax",
+    "proj_input",
+    "gelu",
+    "head_input",
+)
+"""Kinds of activation site that need a format (`patch_input`, `head_input`: once a model)."""
+
 Zero = Literal["paper", "hardware"]
 """Beyond the last level of a log format: a hidden extra level, as in the papers' code, or a code of its own."""
 

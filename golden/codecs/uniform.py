@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from golden.codecs.base import Evidence, SiteFormat, Zero
+from golden.codecs.base import ACTIVATION_SITES, Evidence, SiteFormat, Zero
 from golden.observer import quantiles
 
 
@@ -65,17 +65,7 @@ class UniformCodec:
 class UniformSite(SiteFormat):
     """Uniform codes at a site."""
 
-    sites: ClassVar[tuple[str, ...]] = (
-        "patch_input",
-        "post_layernorm",
-        "q",
-        "k",
-        "v",
-        "softmax",
-        "proj_input",
-        "gelu",
-        "head_input",
-    )
+    sites: ClassVar[tuple[str, ...]] = ACTIVATION_SITES
     format: Literal["uniform"]
     granularity: Literal["tensor", "channel_to_tensor"] = "tensor"
     """`channel_to_tensor`: calibrated per channel, then folded into the LayerNorm and the next weights (RepQ-ViT)."""
