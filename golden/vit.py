@@ -60,7 +60,7 @@ class Tap(Protocol):
     """What happens at a site: nothing, observation, fake quantisation."""
 
     def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
-        """Value that flows on from activation site `site` of `kind` (golden.codecs.base.ACTIVATION_SITES or `residual`).
+        """What flows on from activation site `site` of `kind` (golden.codecs.base.ACTIVATION_SITES or `residual`).
 
         `partner` is what a post-softmax tensor is about to be multiplied with: V.
         """
