@@ -14,16 +14,16 @@ from torch import Tensor
 from golden.codecs.base import Codec, Evidence, Zero
 from golden.codecs.uniform import UniformCodec, UniformSite, fit_uniform_rows
 from golden.importance import squared_gradients
+from golden.model import Model, forward, sites_of
 from golden.reparameterize import fold_channel_scales
 from golden.scheme import Scheme
-from golden.vit import Vit, forward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibrated:
     """A model with a codec at every site: what fake quantisation runs and lowering turns into integers."""
 
-    vit: Vit
+    model: Model
     """Float parameters, LayerNorm reparameterised; computes the same function as the original."""
     scheme: Scheme
     weight_bits: int
@@ -60,9 +60,9 @@ class _Calibrator:
     def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
         if kind == "residual":
             self.residual_peak = max(self.residual_peak, float(x.abs().max()))
-            if kind not in self.scheme.sites:
-                return x
-        spec = self.scheme.sites[kind]
+        spec = self.scheme.format_at(site, kind)
+        if spec is None:
+            return x
         evidence = Evidence(
             percentiles=self.scheme.calibration.percentiles,
             importance=self.importance.get(site),
@@ -74,7 +74,7 @@ class _Calibrator:
         return codec.fake(x)
 
     def weight(self, layer: str, w: Tensor) -> Tensor:
-        self.weights[layer] = fit_weight(w, self.weight_bits, self.scheme)
+        self.weights[layer] = fit_weight(w, self.scheme.weight_bits_at(layer, self.weight_bits), self.scheme)
         self.fitted(layer)
         return self.weights[layer].fake(w)
 
@@ -86,7 +86,7 @@ def fit_weight(w: Tensor, bits: int, scheme: Scheme) -> UniformCodec:
 
 
 def calibrate(
-    vit: Vit,
+    model: Model,
     images: Tensor,
     scheme: Scheme,
     *,
@@ -94,26 +94,27 @@ def calibrate(
     act_bits: int,
     fitted: Callable[[str], None] = lambda _: None,
 ) -> Calibrated:
-    """Codecs for every site of `vit`, from one batch of normalised images [B, C, H, W].
+    """Codecs for every site of `model`, from one batch of normalised images [B, C, H, W].
 
     `fitted` is called with the name of every site and layer whose codec has been found, for progress.
     """
-    importance = squared_gradients(vit, images) if scheme.calibration.metric == "hessian" else {}
+    scheme.check_names(*sites_of(model))
+    importance = squared_gradients(model, images) if scheme.calibration.metric == "hessian" else {}
     tap = _Calibrator(scheme, weight_bits, act_bits, fitted, importance)
-    logits = forward(vit, images, tap)
-    weights, activations = dict(vit.weights), dict(tap.activations)
-    for norm, layer in layernorm_pairs(vit):
+    logits = forward(model, images, tap)
+    weights, activations = dict(model.weights), dict(tap.activations)
+    for norm, layer in model.layernorm_pairs():
         channel = activations[norm]
         if not isinstance(channel, UniformCodec) or channel.scale.ndim == 0:
             continue
-        folded = fold_channel_scales(weights, norm, layer, channel, _fold_target(scheme))
+        folded = fold_channel_scales(weights, norm, layer, channel, _fold_target(scheme, norm))
         weights |= folded.parameters
         activations[norm] = folded.codec
-        tap.weights[layer] = fit_weight(weights[f"{layer}.weight"], weight_bits, scheme)
+        tap.weights[layer] = fit_weight(weights[f"{layer}.weight"], tap.weights[layer].bits, scheme)
     digest = hashlib.sha256(images.numpy().tobytes())
     digest.update(f"{scheme.model_dump_json()} W{weight_bits} A{act_bits}".encode())
     return Calibrated(
-        vit=Vit(shape=vit.shape, weights=weights),
+        model=model.with_weights(weights),
         scheme=scheme,
         weight_bits=weight_bits,
         act_bits=act_bits,
@@ -125,12 +126,6 @@ def calibrate(
     )
 
 
-def _fold_target(scheme: Scheme) -> Literal["mean", "median"]:
-    spec = scheme.sites["post_layernorm"]
+def _fold_target(scheme: Scheme, norm: str) -> Literal["mean", "median"]:
+    spec = scheme.format_at(norm, "post_layernorm")
     return spec.target if isinstance(spec, UniformSite) else "mean"
-
-
-def layernorm_pairs(vit: Vit) -> list[tuple[str, str]]:
-    """(LayerNorm, layer that reads it) of every block."""
-    pairs = (("norm1", "attn.qkv"), ("norm2", "mlp.fc1"))
-    return [(f"blocks.{i}.{n}", f"blocks.{i}.{layer}") for i in range(vit.shape.depth) for n, layer in pairs]

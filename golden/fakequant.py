@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from golden.calibrate import Calibrated
-from golden.vit import forward
+from golden.model import forward
 
 
 class FakeQuantizer:
@@ -12,7 +12,7 @@ class FakeQuantizer:
     def __init__(self, calibrated: Calibrated) -> None:
         self._activations = calibrated.activations
         self._weights = {
-            layer: codec.fake(calibrated.vit.weights[f"{layer}.weight"])
+            layer: codec.fake(calibrated.model.weights[f"{layer}.weight"])
             for layer, codec in calibrated.weights.items()
         }
 
@@ -40,4 +40,4 @@ class FakeRecorder(FakeQuantizer):
 
 def fakequant_logits(calibrated: Calibrated, images: Tensor, tap: FakeQuantizer) -> Tensor:
     """Logits [B, classes] of normalised images; `tap` made once from the same calibration."""
-    return forward(calibrated.vit, images, tap)
+    return forward(calibrated.model, images, tap)

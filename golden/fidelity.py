@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from golden.agreement import site_values
 from golden.calibrate import Calibrated
 from golden.fakequant import FakeRecorder
+from golden.model import Recorder, forward
 from golden.program import Program
-from golden.vit import Recorder, forward
 
 
 @dataclass(slots=True)
@@ -38,24 +38,17 @@ class FidelityMeter:
     def add(self, images: Tensor, tensors: Mapping[str, NDArray[np.int64]]) -> None:
         """One batch: normalised `images` [B, C, H, W] and the program's tensors for them."""
         reference, fake = Recorder(), FakeRecorder(self.calibrated)
-        forward(self.calibrated.vit, images, reference)
-        forward(self.calibrated.vit, images, fake)
+        forward(self.calibrated.model, images, reference)
+        forward(self.calibrated.model, images, fake)
         for name, tensor in self.program.tensors.items():
             if tensor.site is None:
                 continue
             signal = reference.values[name].double()
-            decoded = self._decode(name, tensors[name]).reshape(signal.shape)
+            decoded = site_values(self.calibrated, self.program, tensors, name).reshape(signal.shape)
             noise = self.sites.setdefault(name, _Noise())
             noise.signal += float(signal.square().sum())
             noise.fakequant += float((fake.values[name].double() - signal).square().sum())
             noise.integer += float((decoded - signal).square().sum())
-
-    def _decode(self, name: str, codes: NDArray[np.int64]) -> Tensor:
-        """Values float64 of a site's codes."""
-        values = torch.from_numpy(codes)
-        if name in self.calibrated.activations:
-            return self.calibrated.activations[name].decode(values, torch.float64)
-        return values.double() * float.fromhex(str(self.program.decoding[name]["scale"]))
 
     def decibels(self) -> list[tuple[str, float | None, float | None]]:
         """(site, fake-quant dB, integer dB) in the model's order; None where there is no noise or no signal."""

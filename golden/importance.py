@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from golden.vit import Through, Vit, differentiable
+from golden.model import Model, Through
 
 CHUNK = 8
 """Images per backward pass: DeiT-Tiny's sites take 100 MB of gradients per image and pass."""
@@ -28,12 +28,12 @@ class _Gradients(Through):
         return x
 
 
-def squared_gradients(vit: Vit, images: Tensor) -> dict[str, Tensor]:
+def squared_gradients(model: Model, images: Tensor) -> dict[str, Tensor]:
     """Site -> squared gradient, shaped as the site's tensor, for all of `images` [B, C, H, W]."""
     parts: dict[str, list[Tensor]] = {}
     for chunk in torch.split(images, CHUNK):
         tap = _Gradients()
-        logits = differentiable(vit, chunk, tap)
+        logits = model.logits(chunk, tap)
         torch.autograd.backward(F.cross_entropy(logits, logits.argmax(-1), reduction="sum"))
         for site, value in tap.values.items():
             if value.grad is not None:

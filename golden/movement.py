@@ -18,11 +18,28 @@ def move(inputs: Mapping[str, Tensor], parameters: Mapping[str, Parameter]) -> T
             cells = x.reshape(b, c, h // p, p, w // p, p).permute(0, 2, 4, 1, 3, 5)
             return cells.reshape(b, (h // p) * (w // p), c * p * p)
         case {"kind": "heads", "part": int(part), "heads": int(heads)}:
-            b, n, c = x.shape
-            return x.reshape(b, n, 3, heads, c // (3 * heads))[:, :, part].transpose(1, 2)
+            return x.reshape(*x.shape[:-1], 3, heads, -1)[..., part, :, :].transpose(-3, -2)
         case {"kind": "merge_heads"}:
-            b, h, n, d = x.shape
-            return x.transpose(1, 2).reshape(b, n, h * d)
+            return x.transpose(-3, -2).flatten(-2)
+        case {"kind": "windows", "height": int(h), "width": int(w), "window": int(side), "shift": int(shift)}:
+            b, _, c = x.shape
+            grid = torch.roll(x.reshape(b, h, w, c), (-shift, -shift), dims=(1, 2))
+            cells = grid.reshape(b, h // side, side, w // side, side, c).transpose(2, 3)
+            return cells.reshape(b, -1, side * side, c)
+        case {
+            "kind": "unwindows",
+            "height": int(h),
+            "width": int(w),
+            "window": int(side),
+            "shift": int(shift),
+        }:
+            b, c = len(x), x.shape[-1]
+            cells = x.reshape(b, h // side, w // side, side, side, c).transpose(2, 3)
+            return torch.roll(cells.reshape(b, h, w, c), (shift, shift), dims=(1, 2)).reshape(b, h * w, c)
+        case {"kind": "merge_patches", "height": int(h), "width": int(w)}:
+            b, _, c = x.shape
+            squares = x.reshape(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5)
+            return squares.reshape(b, (h // 2) * (w // 2), 4 * c)
         case {"kind": "transpose"}:
             return x.transpose(-1, -2)
         case {"kind": "prepend"}:

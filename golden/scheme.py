@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +29,7 @@ SUPPORTED = {
     for kind in (*ACTIVATION_SITES, RESIDUAL)
 }
 """Kind of site -> formats that it can take, as the formats say."""
+Bits = Annotated[int, Field(ge=2, le=8)]
 
 
 class _Strict(BaseModel):
@@ -44,6 +46,23 @@ class Calibration(_Strict):
     """Error that searches minimise: squared error of the tensor, or weighted with squared gradients of the loss."""
 
 
+class LayerRule(_Strict):
+    """Other widths or formats for the sites and layers whose names match; of several rules the last one counts."""
+
+    match: str
+    """Shell pattern over the names of sites and layers: `blocks.0.*`, `*.mlp.gelu`, `head`."""
+    weight_bits: Bits | None = None
+    act_bits: Bits | None = None
+    """Of matching sites whose format states no width of its own."""
+    sites: Mapping[str, SerializeAsAny[SiteFormat]] = {}
+    """Kind of site -> its format at matching sites."""
+
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _parse_sites(cls, given: Any) -> dict[str, SiteFormat]:
+        return _sites(given)
+
+
 class Scheme(_Strict):
     """Formats and calibration of one quantisation scheme."""
 
@@ -52,13 +71,13 @@ class Scheme(_Strict):
     calibration: Calibration
     sites: Mapping[str, SerializeAsAny[SiteFormat]]
     """Kind of site -> its format; every kind has one, the residual stream may."""
+    layers: tuple[LayerRule, ...] = ()
+    """Exceptions by name."""
 
     @field_validator("sites", mode="before")
     @classmethod
     def _parse_sites(cls, given: Any) -> dict[str, SiteFormat]:
-        if not isinstance(given, dict):
-            raise ValueError("must be a table with one entry per site")  # noqa: TRY004 - pydantic reports ValueErrors
-        return {kind: _site(kind, entry) for kind, entry in given.items()}
+        return _sites(given)
 
     @model_validator(mode="after")
     def _all_sites(self) -> "Scheme":
@@ -66,6 +85,41 @@ class Scheme(_Strict):
         if missing:
             raise ValueError(f"no format for {', '.join(missing)}")
         return self
+
+    def format_at(self, site: str, kind: str) -> SiteFormat | None:
+        """Format of `site`, its width filled in where a rule gives one; None for a residual site left as it is."""
+        entry, bits = self.sites.get(kind), None
+        for rule in self.layers:
+            if fnmatchcase(site, rule.match):
+                entry = rule.sites.get(kind, entry)
+                bits = rule.act_bits or bits
+        if entry is None or entry.bits is not None:
+            return entry
+        return entry.model_copy(update={"bits": bits})
+
+    def weight_bits_at(self, layer: str, run_bits: int) -> int:
+        """Width of the weights of `layer`; `run_bits` where no rule says otherwise."""
+        given = [r.weight_bits for r in self.layers if r.weight_bits and fnmatchcase(layer, r.match)]
+        return given[-1] if given else run_bits
+
+    def check_names(self, activations: Mapping[str, str], layers: tuple[str, ...]) -> None:
+        """UserError for a rule that no site (name -> kind) or layer of the model is meant by."""
+        for rule in self.layers:
+            kinds = {kind for site, kind in activations.items() if fnmatchcase(site, rule.match)}
+            if not kinds and not any(fnmatchcase(layer, rule.match) for layer in layers):
+                near = _hint(rule.match, [*activations, *layers])
+                raise UserError(
+                    f"scheme {self.name}: no site or layer of this model matches {rule.match!r}{near}"
+                )
+            for kind in rule.sites:
+                if kind not in kinds:
+                    raise UserError(f"scheme {self.name}: {rule.match!r} matches no site of kind {kind}")
+
+
+def _sites(given: Any) -> dict[str, SiteFormat]:
+    if not isinstance(given, dict):
+        raise ValueError("must be a table with one entry per site")  # noqa: TRY004 - pydantic reports ValueErrors
+    return {kind: _site(kind, entry) for kind, entry in given.items()}
 
 
 def _site(kind: str, entry: Any) -> SiteFormat:
@@ -129,5 +183,5 @@ def _parse(text: str, where: str) -> Scheme:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{where} is not valid TOML: {error}") from error
     except ValidationError as error:
-        known = (*Scheme.model_fields, *Calibration.model_fields)
+        known = (*Scheme.model_fields, *Calibration.model_fields, *LayerRule.model_fields)
         raise UserError(f"{where}: {_problem(error, known)}") from error

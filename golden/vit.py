@@ -1,18 +1,16 @@
-"""The float Vision Transformer, spelled out step by step, with a tap at every quantisation site.
+"""The float Vision Transformer, spelled out step by step, with a tap at every quantisation site: ViT, DeiT, DeiT-3."""
 
-The parameters come from an unmodified timm model; the forward pass is ours so that calibration, fake
-quantisation and capture all see the same named tensors. It equals timm's to float precision (tested).
-"""
-
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from golden.errors import UserError
+from golden.model import Model, Step, Tap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +28,9 @@ class Shape:
     """Width of the MLP."""
     classes: int
     prefix: int
-    """Tokens in front of the patches: class token and registers."""
-    norm_eps: float
+    """Tokens in front of the patches: class token, distillation token, registers."""
+    distilled: bool
+    """Whether the second token has a head of its own; the logits are then the mean of both heads'."""
 
     @property
     def tokens(self) -> int:
@@ -43,136 +42,112 @@ class Shape:
         """Channels of one attention head."""
         return self.dim // self.heads
 
+    @property
+    def classifiers(self) -> tuple[tuple[str, str], ...]:
+        """(norm, head) of each token that is classified, in the order of the tokens."""
+        return (("norm", "head"), ("norm_dist", "head_dist")) if self.distilled else (("norm", "head"),)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Vit:
-    """Sizes and parameters; names as in timm, LayerScale folded into the layer before it."""
+class Vit(Model):
+    """Sizes and parameters; LayerScale is folded into the layer before it."""
 
     shape: Shape
-    weights: Mapping[str, Tensor]
 
-    def to(self, dtype: torch.dtype) -> "Vit":
-        """The same model in another float type."""
-        return Vit(shape=self.shape, weights={k: v.to(dtype) for k, v in self.weights.items()})
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height, width of the input."""
+        return self.shape.image
 
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return self.shape.classes
 
-class Tap(Protocol):
-    """What happens at a site: nothing, observation, fake quantisation."""
+    def layernorm_pairs(self) -> list[tuple[str, str]]:
+        """Both LayerNorms of every block, with the layers that read them."""
+        pairs = (("norm1", "attn.qkv"), ("norm2", "mlp.fc1"))
+        depth = range(self.shape.depth)
+        return [(f"blocks.{i}.{norm}", f"blocks.{i}.{layer}") for i in depth for norm, layer in pairs]
 
-    def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
-        """What flows on from activation site `site` of `kind` (golden.codecs.base.ACTIVATION_SITES or `residual`).
+    def steps(self) -> Sequence[Step]:
+        """Embedding, attention and MLP of every block, classifier."""
+        chain = [Step("embed", self.embed)]
+        for index in range(self.shape.depth):
+            chain.append(Step(f"blocks.{index}.attn", partial(self.attention, f"blocks.{index}")))
+            chain.append(Step(f"blocks.{index}.mlp", partial(self.mlp, f"blocks.{index}")))
+        return [*chain, Step("head", self.classify)]
 
-        `partner` is what a post-softmax tensor is about to be multiplied with: V.
-        """
-        ...
+    def embed(self, images: Tensor, tap: Tap) -> Tensor:
+        """Tokens [B, N, C]: patches through the embedding layer, prefix rows in front, positions added."""
+        pixels = tap.activation("patch_embed.input", "patch_input", images)
+        patches = F.unfold(pixels, self.shape.patch, stride=self.shape.patch).transpose(1, 2)
+        x = self.linear("patch_embed.proj", patches, tap)
+        prefix = self.weights["prefix"].expand(len(x), -1, -1)
+        return tap.activation("embed", "residual", torch.cat([prefix, x], dim=1) + self.weights["pos_embed"])
 
-    def weight(self, layer: str, w: Tensor) -> Tensor:
-        """Weight [out, in] that layer `layer` multiplies with."""
-        ...
+    def attention(self, block: str, x: Tensor, tap: Tap) -> Tensor:
+        """Attention of `block` on the residual stream [B, N, C], added to it."""
+        name = f"{block}.attn"
+        y = tap.activation(f"{block}.norm1", "post_layernorm", self.layernorm(f"{block}.norm1", x))
+        q, k, v = split_heads(self.linear(f"{name}.qkv", y, tap), self.shape.heads)
+        q = tap.activation(f"{name}.q", "q", q)
+        k = tap.activation(f"{name}.k", "k", k)
+        v = tap.activation(f"{name}.v", "v", v)
+        # Scaled after the product, as in RepQ-ViT's released code.
+        p = torch.softmax(q @ k.transpose(-1, -2) * self.shape.head_dim**-0.5, dim=-1)
+        p = tap.activation(f"{name}.softmax", "softmax", p, v)
+        y = tap.activation(f"{name}.proj_input", "proj_input", merge_heads(p @ v))
+        return tap.activation(f"{name}.residual", "residual", x + self.linear(f"{name}.proj", y, tap))
 
+    def mlp(self, block: str, x: Tensor, tap: Tap) -> Tensor:
+        """MLP of `block` on the residual stream [B, N, C], added to it."""
+        name = f"{block}.mlp"
+        y = tap.activation(f"{block}.norm2", "post_layernorm", self.layernorm(f"{block}.norm2", x))
+        y = tap.activation(f"{name}.gelu", "gelu", F.gelu(self.linear(f"{name}.fc1", y, tap)))
+        return tap.activation(f"{name}.residual", "residual", x + self.linear(f"{name}.fc2", y, tap))
 
-class Through:
-    """The tap that changes nothing: the float model."""
-
-    def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
-        """`x` itself."""
-        return x
-
-    def weight(self, layer: str, w: Tensor) -> Tensor:
-        """`w` itself."""
-        return w
-
-
-class Recorder(Through):
-    """The float model, keeping every site's tensor."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Tensor] = {}
-
-    def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
-        """`x` itself, remembered under the site's name."""
-        self.values[site] = x
-        return x
-
-
-@torch.inference_mode()
-def forward(vit: Vit, images: Tensor, tap: Tap) -> Tensor:
-    """Logits [B, classes] of normalised `images` [B, C, H, W], every site passed through `tap`; no gradients."""
-    return differentiable(vit, images, tap)
-
-
-def differentiable(vit: Vit, images: Tensor, tap: Tap) -> Tensor:
-    """The same where gradients are wanted."""
-    x = tap.activation(
-        "embed", "residual", embed(vit, tap.activation("patch_embed.input", "patch_input", images), tap)
-    )
-    for index in range(vit.shape.depth):
-        x = block(vit, f"blocks.{index}", x, tap)
-    x = tap.activation("norm", "head_input", layernorm(vit, "norm", x)[:, 0])
-    return linear(vit, "head", x, tap)
-
-
-def block(vit: Vit, name: str, x: Tensor, tap: Tap) -> Tensor:
-    """One encoder block on the residual stream [B, N, C]."""
-    y = tap.activation(f"{name}.norm1", "post_layernorm", layernorm(vit, f"{name}.norm1", x))
-    q, k, v = split_heads(linear(vit, f"{name}.attn.qkv", y, tap), vit.shape.heads)
-    q = tap.activation(f"{name}.attn.q", "q", q)
-    k = tap.activation(f"{name}.attn.k", "k", k)
-    v = tap.activation(f"{name}.attn.v", "v", v)
-    p = tap.activation(f"{name}.attn.softmax", "softmax", attention(vit, q, k), v)
-    y = tap.activation(f"{name}.attn.proj_input", "proj_input", merge_heads(p @ v))
-    x = tap.activation(f"{name}.attn.residual", "residual", x + linear(vit, f"{name}.attn.proj", y, tap))
-    y = tap.activation(f"{name}.norm2", "post_layernorm", layernorm(vit, f"{name}.norm2", x))
-    y = tap.activation(f"{name}.mlp.gelu", "gelu", F.gelu(linear(vit, f"{name}.mlp.fc1", y, tap)))
-    return tap.activation(f"{name}.mlp.residual", "residual", x + linear(vit, f"{name}.mlp.fc2", y, tap))
-
-
-def embed(vit: Vit, images: Tensor, tap: Tap) -> Tensor:
-    """Tokens [B, N, C]: patches through the embedding layer, prefix rows in front, positions added."""
-    patches = F.unfold(images, vit.shape.patch, stride=vit.shape.patch).transpose(1, 2)
-    x = linear(vit, "patch_embed.proj", patches, tap)
-    prefix = vit.weights["prefix"].expand(len(x), -1, -1)
-    return torch.cat([prefix, x], dim=1) + vit.weights["pos_embed"]
-
-
-def attention(vit: Vit, q: Tensor, k: Tensor) -> Tensor:
-    """Attention probabilities [B, H, N, N]; scaled after the product, as in RepQ-ViT's released code."""
-    scores = q @ k.transpose(-1, -2) * vit.shape.head_dim**-0.5
-    return torch.softmax(scores, dim=-1)
-
-
-def layernorm(vit: Vit, name: str, x: Tensor) -> Tensor:
-    """LayerNorm over channels."""
-    w, b = vit.weights[f"{name}.weight"], vit.weights[f"{name}.bias"]
-    return F.layer_norm(x, (vit.shape.dim,), w, b, vit.shape.norm_eps)
-
-
-def linear(vit: Vit, name: str, x: Tensor, tap: Tap) -> Tensor:
-    """Fully connected layer with the tapped weight and the float bias."""
-    return F.linear(x, tap.weight(name, vit.weights[f"{name}.weight"]), vit.weights[f"{name}.bias"])
+    def classify(self, x: Tensor, tap: Tap) -> Tensor:
+        """Logits [B, classes] from the first token, or the first two."""
+        logits = [
+            self.linear(head, tap.activation(norm, "head_input", self.layernorm(norm, x[:, token])), tap)
+            for token, (norm, head) in enumerate(self.shape.classifiers)
+        ]
+        return torch.stack(logits).mean(0)
 
 
 def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Q, K, V, each [B, H, N, D], of [B, N, 3·H·D]."""
-    b, n, c = qkv.shape
-    q, k, v = qkv.reshape(b, n, 3, heads, c // (3 * heads)).permute(2, 0, 3, 1, 4)
+    """Q, K, V, each [.., H, N, D], of [.., N, 3·H·D]."""
+    q, k, v = qkv.reshape(*qkv.shape[:-1], 3, heads, -1).movedim(-3, 0).transpose(-3, -2)
     return q, k, v
 
 
 def merge_heads(x: Tensor) -> Tensor:
-    """[B, N, H·D] of [B, H, N, D]."""
-    return x.transpose(1, 2).flatten(2)
+    """[.., N, H·D] of [.., H, N, D]."""
+    return x.transpose(-3, -2).flatten(-2)
 
 
-def from_timm(model: Any) -> Vit:
-    """Sizes and parameters of a timm VisionTransformer; anything this line cannot lower is refused by name."""
+def vit_from_timm(model: Any) -> Vit:
+    """Sizes and parameters of a timm VisionTransformer, plain or distilled; UserError for what cannot be lowered."""
     _refuse_unsupported(model)
     patch, first = model.patch_embed, model.blocks[0]
-    prefix = [t[0] for t in (model.cls_token, getattr(model, "reg_token", None)) if t is not None]
+    extra = (model.cls_token, getattr(model, "dist_token", None), getattr(model, "reg_token", None))
+    prefix = [t[0] for t in extra if t is not None]
     prefix_rows = torch.cat(prefix)
     pos = model.pos_embed[0]
     if model.no_embed_class:  # positions belong to the patches alone
         pos = torch.cat([torch.zeros_like(prefix_rows), pos])
+    shape = Shape(
+        image=(model.in_chans, *patch.img_size),
+        patch=patch.patch_size[0],
+        dim=model.embed_dim,
+        depth=len(model.blocks),
+        heads=first.attn.num_heads,
+        hidden=first.mlp.fc1.out_features,
+        classes=model.num_classes,
+        prefix=len(prefix_rows),
+        distilled=type(model).__name__ == "VisionTransformerDistilled",
+    )
     weights = {
         "prefix": prefix_rows,
         "pos_embed": pos,
@@ -191,20 +166,14 @@ def from_timm(model: Any) -> Vit:
             weights[f"blocks.{i}.{name}.bias"] = _bias(module) * factor
         for norm in ("norm1", "norm2"):
             weights |= _norm(f"blocks.{i}.{norm}", getattr(block, norm))
-    weights |= _norm("norm", model.norm)
-    weights |= {"head.weight": model.head.weight, "head.bias": _bias(model.head)}
-    shape = Shape(
-        image=(model.in_chans, *patch.img_size),
-        patch=patch.patch_size[0],
-        dim=model.embed_dim,
-        depth=len(model.blocks),
-        heads=first.attn.num_heads,
-        hidden=first.mlp.fc1.out_features,
-        classes=model.num_classes,
-        prefix=len(prefix_rows),
+    for norm, head in shape.classifiers:  # both heads read the same norm
+        layer = getattr(model, head)
+        weights |= _norm(norm, model.norm) | {f"{head}.weight": layer.weight, f"{head}.bias": _bias(layer)}
+    return Vit(
+        shape=shape,
         norm_eps=model.norm.eps,
+        weights={name: w.detach().clone() for name, w in weights.items()},
     )
-    return Vit(shape=shape, weights={name: w.detach().clone() for name, w in weights.items()})
 
 
 def _bias(layer: Any) -> Tensor:
@@ -217,11 +186,6 @@ def _norm(name: str, module: nn.LayerNorm) -> dict[str, Tensor]:
 
 def _refuse_unsupported(model: Any) -> None:
     """UserError naming the first feature that has no integer form here."""
-    kind = type(model).__name__
-    if kind != "VisionTransformer":
-        raise UserError(
-            f"{kind} is not supported: this version lowers timm's VisionTransformer (ViT, DeiT, DeiT-3)"
-        )
     block, embedding = model.blocks[0], model.patch_embed
     problems = {
         f"a {type(embedding).__name__}": type(embedding).__name__ != "PatchEmbed",

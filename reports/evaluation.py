@@ -15,10 +15,9 @@ from golden.errors import InvariantError
 from golden.fakequant import FakeQuantizer, fakequant_logits
 from golden.fidelity import FidelityMeter
 from golden.lowering import lower
+from golden.model import Through, forward, sites_of
 from golden.program import Program
 from golden.reference import execute
-from golden.scheme import RESIDUAL
-from golden.vit import Through, forward
 from reports.checkpoint import FOLDER, key_of
 from reports.choice import Bits
 from reports.predictions import Predict, predict_all
@@ -63,9 +62,9 @@ class Evaluation:
 
     def float_baseline(self) -> None:
         """Top-1 of the float model."""
-        vit = self.workload.vit
+        model = self.workload.model
         self._predict(
-            "float", FLOAT, "float", lambda images: forward(vit, images, Through()).argmax(-1), "float"
+            "float", FLOAT, "float", lambda images: forward(model, images, Through()).argmax(-1), "float"
         )
 
     def run(self, bits: Bits) -> "Run":
@@ -127,9 +126,10 @@ class Evaluation:
 
     def _calibrate(self, bits: Bits) -> Calibrated:
         workload = self.workload
-        with bar(f"{bits.label} calibrate", sites_of(workload)) as advance:
+        names = sites_of(workload.model)
+        with bar(f"{bits.label} calibrate", len(names.activations) + len(names.layers)) as advance:
             return calibrate(
-                workload.vit,
+                workload.model,
                 workload.calibration,
                 workload.scheme,
                 weight_bits=bits.weight,
@@ -228,15 +228,6 @@ def encode(calibrated: Calibrated, images: Tensor) -> NDArray[np.int64]:
     """Image codes [B, C, H, W] of normalised images: the host's part of the work."""
     codes: NDArray[np.int64] = calibrated.activations["patch_embed.input"].encode(images).numpy()
     return codes
-
-
-def sites_of(workload: Workload) -> int:
-    """What calibration fits: 8 sites and 4 weights in a block, input, embedding, head input and head.
-
-    Where the scheme quantises the residual stream, that is 2 sites more in a block and the embedding's.
-    """
-    depth = workload.vit.shape.depth
-    return 12 * depth + 4 + (2 * depth + 1 if RESIDUAL in workload.scheme.sites else 0)
 
 
 def _fake(calibrated: Calibrated) -> Predict:

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from golden.digits import dataset
 from golden.errors import UserError
+from golden.families import from_timm
 from golden.images import ImageFolder, LabelledImages, calibration_batch
+from golden.model import Model
 from golden.pretrained import DIGITS, check_name, load_model, preprocessing
 from golden.scheme import Scheme, load_scheme
-from golden.vit import Vit, from_timm
 from reports.choice import Choice
 
 
@@ -19,7 +20,7 @@ class Workload:
     """What the user chose, loaded."""
 
     name: str
-    vit: Vit
+    model: Model
     images: LabelledImages
     calibration: Tensor
     """Normalised float32 [count, C, H, W]."""
@@ -37,12 +38,12 @@ def load_workload(choice: Choice) -> Workload:
             raise UserError(
                 f"--images and --calib are needed with --model {choice.model}; only {DIGITS} carries its own"
             )
-    model = load_model(choice.model, choice.weights)
-    vit = from_timm(model)
+    original = load_model(choice.model, choice.weights)
+    model = from_timm(original)
     if choice.images is None:
         images: LabelledImages = _limited_digits(choice.limit)
     else:
-        transform, classes = preprocessing(model).transform, vit.shape.classes
+        transform, classes = preprocessing(original).transform, model.classes
         images = ImageFolder(
             root=choice.images,
             transform=transform,
@@ -55,17 +56,17 @@ def load_workload(choice: Choice) -> Workload:
     else:
         source = ImageFolder(
             root=choice.calib,
-            transform=preprocessing(model).transform,
-            class_count=vit.shape.classes,
+            transform=preprocessing(original).transform,
+            class_count=model.classes,
             class_map=choice.class_map,
         )
     return Workload(
         name=choice.model,
-        vit=vit,
+        model=model,
         images=images,
         calibration=calibration_batch(source, scheme.calibration.images, seed=choice.seed),
         scheme=scheme,
-        provenance={"model": choice.model, "parameters_sha256": _digest(vit), "seed": choice.seed},
+        provenance={"model": choice.model, "parameters_sha256": _digest(model), "seed": choice.seed},
     )
 
 
@@ -76,10 +77,10 @@ def _limited_digits(limit: int | None) -> LabelledImages:
     raise UserError(f"--limit {limit} applies to --images; the digits' test split is always run whole")
 
 
-def _digest(vit: Vit) -> str:
+def _digest(model: Model) -> str:
     """SHA-256 over all parameters."""
     total = hashlib.sha256()
-    for name in sorted(vit.weights):
+    for name in sorted(model.weights):
         total.update(name.encode())
-        total.update(vit.weights[name].numpy().tobytes())
+        total.update(model.weights[name].numpy().tobytes())
     return total.hexdigest()

@@ -57,10 +57,10 @@ def digits_calibrated() -> Callable[[int], "Calibrated"]:
     """The digits model calibrated under `repq` with that many bits for weights and activations, once per process."""
     from golden.calibrate import calibrate
     from golden.digits import images
+    from golden.families import from_timm
     from golden.images import calibration_batch
     from golden.pretrained import load_model
     from golden.scheme import load_scheme
-    from golden.vit import from_timm
 
     scheme = load_scheme("repq")
     batch = calibration_batch(images("calib"), scheme.calibration.images, seed=0)

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from golden.agreement import site_agreement
 from golden.calibrate import calibrate
+from golden.families import from_timm
 from golden.images import ImageFolder, calibration_batch
 from golden.lowering import lower
+from golden.model import Through, forward
 from golden.pretrained import load_model, preprocessing
 from golden.reference import execute
 from golden.scheme import load_scheme
-from golden.vit import Through, Vit, forward, from_timm
+from golden.vit import Vit
 from sim.network import Executor
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from golden.digits import images
+from golden.families import from_timm
 from golden.importance import squared_gradients
+from golden.model import Recorder, forward
 from golden.pretrained import load_model
-from golden.vit import Recorder, Vit, forward, from_timm
+from golden.vit import Vit
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from golden.lowering.builder import ProgramBuilder
 from golden.lowering.formats import log2 as log2_lowering
 from golden.lowering.gelu_table import FRAC_BITS, TABLE_FRAC_BITS, gelu_table
 from golden.lowering.multipliers import check_product, fixed_offset, fixed_point, shared_shift
-from golden.lowering.scores import SCORE_BITS, SCORE_FRAC_BITS
-from golden.lowering.steps import Steps
+from golden.lowering.scores import SCORE, SCORE_FRAC_BITS
+from golden.lowering.steps import RESIDUAL, Steps
 from golden.program import Operation, Program
 from golden.units import gelu, layernorm, log2_mac, requantizer, softmax
 
@@ -233,7 +233,7 @@ def test_softmax_codes_are_the_float_codecs(spread: float, bits: int, steps: int
     for length in (*range(1, 20), 49, 64, 100, 196, 197):
         octaves = torch.from_numpy(rng.normal(0, spread, (40, length)))
         scores = (octaves * (1 << SCORE_FRAC_BITS)).round().to(torch.int64)
-        assert int(scores.abs().max()) < 1 << (SCORE_BITS - 1)
+        assert int(scores.abs().max()) < 1 << (SCORE.bits - 1)
         found = softmax.golden(scores, **parameters)
         exact = codec.encode(torch.softmax(scores.double() / (1 << SCORE_FRAC_BITS) * math.log(2), dim=-1))
         difference = (found - exact).abs()
@@ -251,20 +251,21 @@ def test_layernorm_codes_are_the_float_codecs(
 ) -> None:
     calibrated = digits_calibrated(bits)
     steps = Steps(calibrated)
-    steps.layernorm(norm, "x", 1)
+    dim = len(calibrated.model.weights[f"{norm}.weight"])
+    steps.layernorm(norm, steps.builder.tensor("x", (1, dim), RESIDUAL))
     operation = steps.builder.operations[0]
     gain, offset = (
         torch.from_numpy(steps.builder.constants[operation.inputs[name]]) for name in ("gain", "offset")
     )
     generator = torch.Generator().manual_seed(bits)
     for spread in (3, 40, 800, 6000):
-        noise = torch.randn(2000, steps.shape.dim, generator=generator, dtype=torch.float64)
+        noise = torch.randn(2000, dim, generator=generator, dtype=torch.float64)
         x = (noise * spread + spread * 0.7).round().clamp(-32768, 32767).to(torch.int64)
         found = layernorm.golden(x, gain, offset, **operation.parameters)  # type: ignore[arg-type]
-        weights = calibrated.vit.to(torch.float64).weights
+        weights = calibrated.model.to(torch.float64).weights
         real = F.layer_norm(
-            x.double() * steps.residual_scale, (steps.shape.dim,), weights[f"{norm}.weight"], weights[f"{norm}.bias"],
-            steps.shape.norm_eps,
+            x.double() * steps.residual_scale, (dim,), weights[f"{norm}.weight"], weights[f"{norm}.bias"],
+            calibrated.model.norm_eps,
         )  # fmt: skip
         share, largest = mismatch(found, steps.uniform(norm).encode(real))
         assert largest <= 1
@@ -273,13 +274,14 @@ def test_layernorm_codes_are_the_float_codecs(
 
 def test_layernorm_of_equal_channels_is_beta(digits_calibrated: Callable[[int], Calibrated]) -> None:
     steps = Steps(digits_calibrated(8))
-    steps.layernorm("norm", "x", 1)
+    dim = len(steps.weights["norm.bias"])
+    steps.layernorm("norm", steps.builder.tensor("x", (1, dim), RESIDUAL))
     operation, constants = steps.builder.operations[0], steps.builder.constants
     gain, offset = (torch.from_numpy(constants[operation.inputs[name]]) for name in ("gain", "offset"))
     for value in (-32768, 0, 5, 32767):
-        x = torch.full((1, steps.shape.dim), value)
+        x = torch.full((1, dim), value)
         found = layernorm.golden(x, gain, offset, **operation.parameters)  # type: ignore[arg-type]
-        beta = steps.uniform("norm").encode(steps.calibrated.vit.weights["norm.bias"].double())
+        beta = steps.uniform("norm").encode(steps.calibrated.model.weights["norm.bias"].double())
         assert found[0].equal(beta)
 
 

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from golden.calibrate import calibrate, fit_weight, layernorm_pairs
+from golden.calibrate import calibrate, fit_weight
 from golden.codecs.uniform import UniformCodec, fit_uniform_rows
 from golden.digits import images
+from golden.families import from_timm
 from golden.images import calibration_batch
+from golden.model import Through, forward
 from golden.pretrained import load_model
 from golden.reparameterize import Folded, fold_channel_scales
 from golden.scheme import load_scheme
-from golden.vit import Through, forward, from_timm
 
 CHANNELS, OUTPUTS, TOKENS = 24, 10, 197
 PERCENTILES = (0.999, 0.9999, 0.99999)
@@ -103,9 +104,9 @@ def test_the_whole_model_computes_the_same_function() -> None:
     vit = from_timm(load_model("vitrtl_digits", None)).to(torch.float64)
     batch = calibration_batch(images("calib"), 32, seed=0).double()
     calibrated = calibrate(vit, batch, load_scheme("repq"), weight_bits=4, act_bits=4)
-    for norm, layer in layernorm_pairs(vit):
+    for norm, layer in vit.layernorm_pairs():
         for name in (f"{norm}.weight", f"{layer}.weight", f"{layer}.bias"):
-            assert not calibrated.vit.weights[name].equal(vit.weights[name])
+            assert not calibrated.model.weights[name].equal(vit.weights[name])
         assert calibrated.activations[norm].scale.ndim == 0  # type: ignore[attr-defined]
-    expected, found = (forward(model, batch, Through()) for model in (vit, calibrated.vit))
+    expected, found = (forward(model, batch, Through()) for model in (vit, calibrated.model))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)

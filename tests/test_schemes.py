@@ -15,13 +15,14 @@ from golden.codecs.sign_scale import SignScaleCodec
 from golden.codecs.tan import TanCodec
 from golden.codecs.two_scale import TwoScaleCodec
 from golden.digits import images
+from golden.families import from_timm
 from golden.images import calibration_batch
 from golden.lowering import lower
 from golden.pretrained import load_model
 from golden.program import Program
 from golden.reference import execute
 from golden.scheme import SUPPORTED, load_scheme
-from golden.vit import Vit, from_timm
+from golden.vit import Vit
 from sim.network import Executor
 
 SHIPPED = sorted(

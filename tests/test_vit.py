@@ -10,8 +10,10 @@ from torch import nn
 
 from golden.digits import images
 from golden.errors import UserError
+from golden.families import from_timm
+from golden.model import Recorder, Through, forward
 from golden.pretrained import VisionTransformer, load_model, timm
-from golden.vit import Recorder, Through, forward, from_timm
+from golden.vit import Vit
 
 SMALL: dict[str, Any] = {
     "img_size": 8, "patch_size": 2, "in_chans": 3, "num_classes": 7,
@@ -63,26 +65,35 @@ def test_forward_is_timms_on_random_models(options: dict[str, Any]) -> None:
     assert largest_difference(model, x) <= 1e-5
 
 
+def test_forward_is_timms_with_two_heads() -> None:
+    """DeiT's distillation token has a head of its own; the logits are the mean of both."""
+    torch.manual_seed(8)
+    model = timm.create_model("deit_tiny_distilled_patch16_224", depth=2, img_size=48, num_classes=9).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    assert largest_difference(model, torch.randn(3, 3, 48, 48)) <= 1e-5
+
+
 def test_shape_is_read_from_the_model() -> None:
-    shape = from_timm(random_model(reg_tokens=4)).shape
+    vit = from_timm(random_model(reg_tokens=4))
+    assert isinstance(vit, Vit)
+    shape = vit.shape
     assert (shape.image, shape.patch, shape.dim, shape.depth, shape.heads) == ((3, 8, 8), 2, 24, 2, 3)
     assert (shape.hidden, shape.classes, shape.prefix, shape.tokens, shape.head_dim) == (48, 7, 5, 21, 8)
-    assert shape.norm_eps == 1e-6
+    assert vit.norm_eps == 1e-6
 
 
 def test_a_recorder_sees_every_site_once_and_changes_nothing() -> None:
     vit, recorder = from_timm(random_model()), Recorder()
     x = torch.randn(2, 3, 8, 8)
     assert forward(vit, x, recorder).equal(forward(vit, x, Through()))
-    assert len(recorder.values) == 3 + 10 * vit.shape.depth
+    assert len(recorder.values) == 3 + 10 * 2
     assert recorder.values["blocks.1.attn.softmax"].shape == (2, 3, 17, 17)
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "swin": (lambda: timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1, 1, 1)), "SwinTransformer"),
-    "distilled": (
-        lambda: timm.create_model("deit_tiny_distilled_patch16_224", depth=1), "VisionTransformerDistilled"
-    ),
     "resnet": (lambda: timm.create_model("resnet10t"), "ResNet"),
     "pooled": (lambda: random_model(global_pool="avg"), "pooling other than the class token"),
     "no class token": (lambda: random_model(global_pool="avg", class_token=False), "pooling other than"),

@@ -1,9 +1,11 @@
 """What the two formats of flag and payload share: a requantizer to the small step, their encoder, their products."""
 
 import numpy as np
+import torch
 
 from golden.codecs.sign_scale import SignScaleCodec
 from golden.codecs.two_scale import TwoScaleCodec
+from golden.codecs.uniform import UniformCodec
 from golden.formats import Integer
 from golden.lowering.bounds import product_sum
 from golden.lowering.builder import ProgramBuilder
@@ -11,6 +13,14 @@ from golden.lowering.wide import Operand, Wide
 from golden.program import Tensor
 
 Flagged = TwoScaleCodec | SignScaleCodec
+
+
+def fine_codec(codec: Flagged) -> UniformCodec:
+    """Uniform codes that hold every step of both regions, negative values down to GELU's -0.17."""
+    zero_point = int(0.17 / float(codec.scale)) + 1
+    return UniformCodec(
+        bits=codec.in_bits + 1, scale=codec.scale.double(), zero_point=torch.tensor(zero_point)
+    )
 
 
 def encode_flagged(

@@ -10,7 +10,7 @@ from golden.lowering.wide import Wide
 from golden.program import Parameter, Tensor
 from golden.softmax_tables import softmax_tables
 
-SCORE_BITS, SCORE_FRAC_BITS = 16, 9
+SCORE, SCORE_FRAC_BITS = Integer(bits=16, signed=True), 9
 """Attention scores in octaves: ±64 octaves (±44 in natural units) in steps of 1/512, a 256th of a log√2 code."""
 EXP_BITS, LOG_FRAC_BITS = 18, 12
 """Mantissa of 2^-d: dropping a fraction per term of 197 moves log2 of the sum by at most 197 · 2^-18 · 1.44 = 0.001
@@ -25,7 +25,7 @@ def score_parameters(tokens: int) -> dict[str, Parameter]:
     """What every unit that takes rows of scores shares."""
     tables: dict[str, Parameter] = {n: list(t) for n, t in _tables(EXP_BITS, LOG_FRAC_BITS).items()}
     return {
-        "score_bits": SCORE_BITS,
+        "score_bits": SCORE.bits,
         "score_frac_bits": SCORE_FRAC_BITS,
         "max_length": tokens,
         "exp_bits": EXP_BITS,

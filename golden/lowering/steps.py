@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from golden.calibrate import Calibrated
 from golden.codecs.base import Codec
@@ -14,7 +13,7 @@ from golden.lowering.formats import lowering_of
 from golden.lowering.gelu_table import FRAC_BITS, TABLE_FRAC_BITS, gelu_table
 from golden.lowering.multipliers import fixed_offset, shared_shift
 from golden.lowering.wide import Operand, Wide
-from golden.program import Tensor
+from golden.program import Program, Tensor
 
 RESIDUAL = Integer(bits=16, signed=True)
 LOGIT = Integer(bits=16, signed=True)
@@ -24,20 +23,48 @@ HEAD_ROOM = 2.0
 """Residual and logit formats hold twice the calibration's peak; beyond they saturate."""
 
 
+def decoded(codes: str, codec: UniformCodec) -> Wide:
+    """What uniform `codes` stand for."""
+    scale = float(codec.scale)
+    bias = np.array([-scale * int(codec.zero_point)])
+    return Wide(tensor=codes, scale=np.array([scale]), bias=bias)
+
+
 class Steps:
-    """Lowers single steps into a builder; the wiring of a model is in golden.lowering.vit."""
+    """Lowers single steps into a builder."""
 
     def __init__(self, calibrated: Calibrated) -> None:
         self.calibrated = calibrated
         self.builder = ProgramBuilder()
-        self.shape = calibrated.vit.shape
+        self.weights = calibrated.model.weights
         self.residual_scale = HEAD_ROOM * calibrated.residual_peak / (RESIDUAL.max_code + 1)
         self.logit_scale = HEAD_ROOM * calibrated.logit_peak / (LOGIT.max_code + 1)
+
+    def logits(self) -> str:
+        """Lowers the whole model; returns the name of its logits."""
+        raise NotImplementedError(f"{type(self).__name__} states no wiring")
+
+    def program(self, provenance: dict[str, str | int]) -> Program:
+        """The whole model as a program."""
+        settings: dict[str, str | int] = {
+            "scheme": self.calibrated.scheme.name,
+            "weight_bits": self.calibrated.weight_bits,
+            "act_bits": self.calibrated.act_bits,
+            "calibration_sha256": self.calibrated.digest,
+        }
+        return self.builder.finish("patch_embed.input", self.logits(), settings | provenance)
+
+    def image(self, site: str, shape: tuple[int, int, int]) -> str:
+        """The program's input: image codes of `site`."""
+        codec = self.uniform(site)
+        image = self.builder.tensor(site, shape, Integer(bits=codec.bits, signed=False), site)
+        self.describe(image, codec)
+        return image
 
     def linear(self, name: str, x: str, site: str, shape: tuple[int, ...]) -> Wide:
         """A layer on the codes `x` of `site`, with centred weights; its real bias waits for the encoder."""
         codec = self.calibrated.weights[name]
-        weight = self.calibrated.vit.weights[f"{name}.weight"]
+        weight = self.weights[f"{name}.weight"]
         centred = (codec.encode(weight) - codec.zero_point).numpy()
         operand = Operand(
             name=f"{name}.weight",
@@ -48,7 +75,7 @@ class Steps:
             scale=codec.scale[:, 0].double().numpy(),
         )
         product = self.product(f"{name}_acc", x, site, operand, shape)
-        bias = self.calibrated.vit.weights[f"{name}.bias"].double().numpy()
+        bias = self.weights[f"{name}.bias"].double().numpy()
         return Wide(tensor=product.tensor, scale=product.scale, bias=bias)
 
     def product(self, name: str, x: str, site: str, operand: Operand, shape: tuple[int, ...]) -> Wide:
@@ -70,31 +97,42 @@ class Steps:
         """`wide` as plain integers of `scale`: residual codes, logits."""
         return self.builder.requantize(name, wide.tensor, wide.scale / scale, wide.bias / scale, output)
 
-    def layernorm(self, name: str, x: str, tokens: int) -> str:
-        """LayerNorm of `x` straight into the codes of site `name`."""
-        b, shape, codec = self.builder, self.shape, self.uniform(name)
-        weights, scale = self.calibrated.vit.weights, float(codec.scale)
-        gain, shift = shared_shift(weights[f"{name}.weight"].double().numpy() / scale * 2.0**-NORM_FRAC_BITS)
-        steps = weights[f"{name}.bias"].double().numpy() / scale + int(codec.zero_point)
-        offset = fixed_offset(steps, np.full(shape.dim, shift))
-        codes = b.operation(
-            name,
+    def layernorm(self, name: str, x: str) -> str:
+        """LayerNorm of the residual stream `x` in the codes of site `name`."""
+        codec = self.codec(name)
+        if isinstance(codec, UniformCodec):
+            codes = self.layernorm_codes(name, name, x, codec, name)
+            self.describe(codes, codec)
+            return codes
+        fine = lowering_of(codec).fine(codec)
+        steps = self.layernorm_codes(f"{name}_fine", name, x, fine, None)
+        return self.encode(name, decoded(steps, fine), name, self.builder.tensors[x].shape)
+
+    def layernorm_codes(self, output: str, name: str, x: str, codec: UniformCodec, site: str | None) -> str:
+        """The LayerNorm unit with parameters `name`, into uniform codes `output`."""
+        b, scale, shape = self.builder, float(codec.scale), self.builder.tensors[x].shape
+        gain, shift = shared_shift(
+            self.weights[f"{name}.weight"].double().numpy() / scale * 2.0**-NORM_FRAC_BITS
+        )
+        steps = self.weights[f"{name}.bias"].double().numpy() / scale + int(codec.zero_point)
+        offset = fixed_offset(steps, np.full(shape[-1], shift))
+        epsilon = self.calibrated.model.norm_eps * (shape[-1] / self.residual_scale) ** 2
+        return b.operation(
+            output,
             "layernorm",
             {
                 "x": x,
                 "gain": b.constant(f"{name}.gain", gain),
                 "offset": b.constant(f"{name}.offset", offset),
             },
-            Tensor(shape=(tokens, shape.dim), format=Integer(bits=codec.bits, signed=False), site=name),
-            channels=shape.dim,
-            epsilon=max(1, round(shape.norm_eps * (shape.dim / self.residual_scale) ** 2)),
+            Tensor(shape=shape, format=Integer(bits=codec.bits, signed=False), site=site),
+            channels=shape[-1],
+            epsilon=max(1, round(epsilon)),
             norm_frac_bits=NORM_FRAC_BITS,
             shift=shift,
             in_bits=RESIDUAL.bits,
             out_bits=codec.bits,
         )
-        self.describe(codes, codec)
-        return codes
 
     def gelu(self, name: str, layer: str, wide: Wide, shape: tuple[int, ...]) -> str:
         """GELU of `wide` in the codes of site `name`; `layer` names the unit's input."""
@@ -103,21 +141,9 @@ class Steps:
             codes = self.gelu_codes(name, layer, wide, shape, codec, name)
             self.describe(codes, codec)
             return codes
-        fine = self.fine_codec(codec)
+        fine = lowering_of(codec).fine(codec)
         steps = self.gelu_codes(f"{name}_fine", layer, wide, shape, fine, None)
-        scale = float(fine.scale)
-        bias = np.array([-scale * int(fine.zero_point)])
-        return self.encode(name, Wide(tensor=steps, scale=np.array([scale]), bias=bias), name, shape)
-
-    def fine_codec(self, codec: Codec) -> UniformCodec:
-        """Uniform codes that hold every step of a format of two step sizes, negative values down to GELU's -0.17."""
-        notes = codec.notes()
-        scale = float.fromhex(str(notes["scale"]))
-        zero_point = int(0.17 / scale) + 1
-        bits = codec.bits + int(notes["shift"]) + 1
-        return UniformCodec(
-            bits=bits, scale=torch.tensor(scale, dtype=torch.float64), zero_point=torch.tensor(zero_point)
-        )
+        return self.encode(name, decoded(steps, fine), name, shape)
 
     def gelu_codes(
         self,
@@ -157,8 +183,7 @@ class Steps:
         total = name if codec is None else f"{name}_sum"
         output = Tensor(shape=shape, format=RESIDUAL, site=name if codec is None else None)
         self.builder.operation(total, "residual_adder", {"a": a, "b": b}, output, bits=RESIDUAL.bits)
-        notes: dict[str, str | int] = {"kind": "uniform", "scale": self.residual_scale.hex(), "zero_point": 0}
-        self.builder.decoding[total] = notes
+        self.describe_residual(total)
         if codec is None:
             return total
         wide = Wide(tensor=total, scale=np.array([self.residual_scale]), bias=np.zeros(1))
@@ -167,15 +192,26 @@ class Steps:
         plain = Tensor(shape=shape, format=RESIDUAL)
         return self.rescale(f"{name}_aligned", aligned, self.residual_scale, plain)
 
-    def residual(self, name: str, wide: Wide, tokens: int) -> str:
+    def residual(self, name: str, wide: Wide, shape: tuple[int, ...]) -> str:
         """`wide` in residual codes."""
-        output = Tensor(shape=(tokens, self.shape.dim), format=RESIDUAL)
-        return self.rescale(name, wide, self.residual_scale, output)
+        return self.rescale(name, wide, self.residual_scale, Tensor(shape=shape, format=RESIDUAL))
 
-    def residual_codes(self, name: str) -> NDArray[np.int64]:
-        """A constant of the float model in codes of the residual format (HALF_EVEN, saturated)."""
-        codes = torch.round(self.calibrated.vit.weights[name].double() / self.residual_scale)
-        return codes.clamp(RESIDUAL.min_code, RESIDUAL.max_code).to(torch.int64).numpy()
+    def logit(self, name: str, wide: Wide, share: float) -> str:
+        """`share` of `wide`, the whole of a head or what it adds to the mean of several, in logit codes."""
+        shape = self.builder.tensors[wide.tensor].shape
+        return self.rescale(name, wide, self.logit_scale / share, Tensor(shape=shape, format=LOGIT))
+
+    def residual_constant(self, name: str) -> str:
+        """A parameter of the float model as a constant in residual codes (HALF_EVEN, saturated)."""
+        codes = torch.round(self.weights[name].double() / self.residual_scale)
+        codes = codes.clamp(RESIDUAL.min_code, RESIDUAL.max_code).to(torch.int64)
+        self.describe_residual(name)
+        return self.builder.constant(name, codes.numpy())
+
+    def describe_residual(self, tensor: str) -> None:
+        """Notes that `tensor` holds residual codes."""
+        notes: dict[str, str | int] = {"kind": "uniform", "scale": self.residual_scale.hex(), "zero_point": 0}
+        self.builder.decoding[tensor] = notes
 
     def describe(self, tensor: str, codec: Codec) -> None:
         """Notes for readers outside how the codes of `tensor` decode."""
