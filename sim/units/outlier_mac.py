@@ -1,0 +1,167 @@
+"""Sparse dot products: each word's value times the weight at its index, summed onto the bias; exact, no rounding."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.errors import InvariantError
+from golden.formats import Integer
+from sim.checks import check_bound, check_codes, check_length, check_range, magnitude
+from sim.unit import Beats, Codes, Port, Unit
+from sim.units.mac import Mac
+
+_INT32 = Integer(bits=32, signed=True)
+
+
+@numba.njit(cache=True, nogil=True)
+def _sparse_products(words, columns, bias, value_bits, acc):  # type: ignore[no-untyped-def]
+    """Word by word, so that a value of 0 costs nothing and another runs along one column of weights."""
+    rows, places = words.shape
+    half = np.int64(1) << (value_bits - 1)
+    for row in range(rows):
+        for n in range(bias.size):
+            acc[row, n] = bias[n]
+        for p in range(places):
+            value = ((words[row, p] + half) & (2 * half - 1)) - half
+            if value != 0:
+                index = words[row, p] >> value_bits
+                for n in range(bias.size):
+                    acc[row, n] += value * columns[index, n]
+
+
+class Columns(NamedTuple):
+    """Weights `[K, N]` in C order: what belongs to one index lies side by side."""
+
+    weights: NDArray[np.int32]
+    reach: int
+    """Largest magnitude."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlierMac(Unit):
+    """Multiply-accumulate of listed outliers and the weights at their indices, one word per cycle.
+
+    Streams: `a` and `w` move together, one beat per word, `last` of `a` closing a list; `w` carries the weight
+    already fetched at the word's index. `bias` moves with the first beat of each list; `o` gives one accumulator
+    per list, `latency` cycles after its last beat.
+    """
+
+    value_bits: int
+    """Low bits of a word, the value in two's complement, 3 to 17."""
+    index_bits: int
+    """Bits above them, 1 to 12."""
+    w_format: Integer
+    """Weights, 32 bits signed at most."""
+    acc_bits: int
+    """Width of the signed accumulator, 1 to 62."""
+    latency: ClassVar[int] = Mac.latency
+    """Cycles from the last beat of a list to its accumulator: product and accumulator registers."""
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in {"value_bits": (3, 17), "index_bits": (1, 12)}.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be in [{low}, {high}], not {getattr(self, name)}")
+        if self.w_format.min_code < _INT32.min_code or self.w_format.max_code > _INT32.max_code:
+            raise ValueError(f"w_format must fit {_INT32}, not {self.w_format}")
+        _ = self.mac  # which checks acc_bits
+
+    @property
+    def value_format(self) -> Integer:
+        """Values of the words."""
+        return Integer(bits=self.value_bits, signed=True)
+
+    @property
+    def word_format(self) -> Integer:
+        """Index and value."""
+        return Integer(bits=self.value_bits + self.index_bits, signed=False)
+
+    @property
+    def acc_format(self) -> Integer:
+        """The accumulator, and the bias it starts from."""
+        return Integer(bits=self.acc_bits, signed=True)
+
+    @property
+    def mac(self) -> Mac:
+        """The same sums of values and fetched weights."""
+        return Mac(
+            a_format=self.value_format,
+            w_format=self.w_format,
+            a_zero_point=0,
+            w_zero_point=0,
+            acc_bits=self.acc_bits,
+        )
+
+    @property
+    def inputs(self) -> Mapping[str, Port]:
+        """The words with their weights, and the bias once per list."""
+        return {**self.mac.inputs, "a": Port(self.word_format, last=True)}
+
+    @property
+    def outputs(self) -> Mapping[str, Port]:
+        """One accumulator per list."""
+        return {"o": Port(self.acc_format)}
+
+    def prepare(self, name: str, constant: Codes) -> Codes | Columns:
+        """What `compute` takes as well in place of constant `name`: the weights, checked and turned once."""
+        return self._columns(constant) if name == "w" else constant
+
+    def compute(self, *, a: Codes, w: Codes | Columns, bias: Codes | None = None) -> Codes:
+        """`acc[.., m, n] = bias[n] + Σ_p value(a[.., m, p]) · w[n, index(a[.., m, p])]`.
+
+        Args:
+            a: `[.., M, P]` words.
+            w: `[N, K]`, or that, prepared.
+            bias: `[N]`; none means 0.
+
+        Returns:
+            `[.., M, N]` accumulators.
+
+        Raises:
+            InvariantError: an operand lies outside its format, an index beyond w, or an accumulator outside `acc_bits`.
+        """
+        _, highest = check_range("outlier_mac operand a", a, self.word_format)
+        columns, reach = w if isinstance(w, Columns) else self._columns(w)
+        depth, outputs = columns.shape
+        if highest >> self.value_bits >= depth:
+            raise InvariantError(
+                f"outlier_mac index {highest >> self.value_bits} is beyond a depth of {depth}"
+            )
+        biases = np.zeros(outputs, np.int64)
+        if bias is not None:
+            check_length("outlier_mac bias", bias.size, outputs)
+            biases = np.ascontiguousarray(check_codes("outlier_mac bias", bias, self.acc_format))
+        # Every partial sum, in whatever order, is within P · max|value| · max|w|.
+        bound = (a.shape[-1] << (self.value_bits - 1)) * reach
+        check_bound("outlier_mac partial sum", bound + magnitude(biases))
+        words = np.ascontiguousarray(a, np.int64).reshape(prod(a.shape[:-1]), a.shape[-1])
+        acc = np.empty((len(words), outputs), np.int64)
+        _sparse_products(words, columns, biases, self.value_bits, acc)
+        return check_codes("outlier_mac accumulator", acc.reshape(*a.shape[:-1], outputs), self.acc_format)
+
+    def _columns(self, w: Codes) -> Columns:
+        """`w` checked, one row per index."""
+        if w.ndim != 2:
+            raise InvariantError(f"outlier_mac operand w has shape {w.shape}, not [N, K]")
+        low, high = check_range("outlier_mac operand w", w, self.w_format)
+        return Columns(np.ascontiguousarray(w.T, np.int32), max(-low, high))
+
+    def run(self, **inputs: Beats) -> dict[str, Beats]:
+        """One accumulator per list of `a`, a list being the beats up to `last`."""
+        a = inputs["a"]
+        check_range("outlier_mac operand a", a.codes, self.word_format)
+        half = self.value_format.max_code + 1
+        values = ((a.codes + half) & (2 * half - 1)) - half
+        return self.mac.run(**{**inputs, "a": Beats(values, a.last)})
+
+    def timing(self, **inputs: Beats) -> dict[str, NDArray[np.int64]]:
+        """A beat per cycle; the bias with the first of a list; the accumulator `latency` after the last."""
+        return self.mac.timing(**inputs)
+
+    def cycles(self, rows: int, length: int) -> int:
+        """Cycles from the first beat of `rows` lists of `length` to the last accumulator."""
+        return self.mac.cycles(rows, length)
