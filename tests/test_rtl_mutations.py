@@ -37,6 +37,8 @@ SPECS: Mapping[str, Unit] = {
     "table_mac": entry("table_mac").report.SWEEP[0],
     "threshold_encoder": entry("threshold_encoder").report.SWEEP[0],
     "layernorm": replace(entry("layernorm").report.SWEEP[1], channels=16, epsilon=256),
+    "log2_encoder": entry("log2_encoder").report.SWEEP[3],
+    "token_scaler": entry("token_scaler").report.SWEEP[2],
 }
 
 
@@ -146,6 +148,19 @@ BUILT = {
             ("probability", "log_base", 11),
             ("table_mac", "table", 9),
             ("threshold_encoder", "thresholds", 4),
+            ("log2_encoder", "thresholds", 1),
+        )
+    },
+    **{
+        f"{unit} {parameter} off by one": (
+            unit,
+            replace(SPECS[unit], **{parameter: getattr(SPECS[unit], parameter) - 1}),
+        )
+        for unit, parameter in (
+            ("log2_encoder", "max_level"),
+            ("log2_encoder", "unity"),
+            ("token_scaler", "outlier_shift"),
+            ("token_scaler", "shift"),
         )
     },
     "layernorm epsilon missing": ("layernorm", replace(SPECS["layernorm"], epsilon=1)),

@@ -258,11 +258,16 @@ def test_parameters_are_checked(changes: dict[str, Any], message: str) -> None:
         unit(**changes)
 
 
-def test_widths_hold_the_corners_and_no_bit_more() -> None:
-    """DeiT-Tiny's: −2^28 + 2^12 − 2^16 is the farthest difference, 30 bits; 47 bits scaled, and with the outliers."""
+def test_widths_hold_the_corners_of_deit_tiny() -> None:
+    """The difference reaches 2^28 − 2^12 + 2^16, 30 bits; 17 more scaled, with room for the outliers' 2^34."""
     reach = unit(outlier_shift=6, shift=0).reach
-    assert reach.offset == 65535 << 12
-    assert reach.centred == (1 << 16) + (65535 << 12)
+    assert reach == (
+        65535 << 12,
+        65535 * 4096 + 65536,
+        reach.centred * 131071,
+        1 << 34,
+        reach.product + (1 << 34),
+    )
     assert [token_scaler.signed_bits(magnitude) for magnitude in reach] == [29, 30, 47, 36, 47]
 
 
