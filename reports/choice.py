@@ -15,6 +15,8 @@ class Bits:
 
     weight: int
     act: int
+    prefix: str = ""
+    """Name of the scheme, where a command runs several."""
 
     def __post_init__(self) -> None:
         for option, bits in (("--weight-bits", self.weight), ("--act-bits", self.act)):
@@ -23,6 +25,11 @@ class Bits:
 
     @property
     def label(self) -> str:
+        """`W4/A4`, or `repq W4/A4` with a prefix."""
+        return f"{self.prefix} {self.widths}".lstrip()
+
+    @property
+    def widths(self) -> str:
         """`W4/A4`."""
         return f"W{self.weight}/A{self.act}"
 

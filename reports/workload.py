@@ -1,7 +1,7 @@
 """What a command works on: a model, labelled images, a calibration batch and a scheme, checked before anything runs."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -24,9 +24,20 @@ class Workload:
     images: LabelledImages
     calibration: Tensor
     """Normalised float32 [count, C, H, W]."""
+    calibration_source: LabelledImages
+    """What `calibration` was drawn from."""
+    seed: int
+    """Of the draw."""
     scheme: Scheme
     provenance: dict[str, str | int]
     """What the program should remember of where it came from."""
+
+    def with_scheme(self, scheme: Scheme) -> "Workload":
+        """The same work under another scheme, on as many calibration images as that one asks for."""
+        count, calibration = scheme.calibration.images, self.calibration
+        if count != len(calibration):
+            calibration = calibration_batch(self.calibration_source, count, seed=self.seed)
+        return replace(self, scheme=scheme, calibration=calibration)
 
 
 def load_workload(choice: Choice) -> Workload:
@@ -65,6 +76,8 @@ def load_workload(choice: Choice) -> Workload:
         model=model,
         images=images,
         calibration=calibration_batch(source, scheme.calibration.images, seed=choice.seed),
+        calibration_source=source,
+        seed=choice.seed,
         scheme=scheme,
         provenance={"model": choice.model, "parameters_sha256": _digest(model), "seed": choice.seed},
     )
