@@ -76,7 +76,7 @@ class Steps:
         )
         product = self.product(f"{name}_acc", x, site, operand, shape)
         bias = self.weights[f"{name}.bias"].double().numpy()
-        return Wide(tensor=product.tensor, scale=product.scale, bias=bias)
+        return Wide(tensor=product.tensor, scale=product.scale, bias=product.bias + bias)
 
     def product(self, name: str, x: str, site: str, operand: Operand, shape: tuple[int, ...]) -> Wide:
         """Products of the codes `x` of `site` with `operand`."""
