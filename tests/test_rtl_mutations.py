@@ -14,6 +14,7 @@ import rtl.log_domain
 import rtl.units.layernorm
 import rtl.units.residual_adder
 import rtl.units.softmax
+import rtl.units.token_encoder
 from golden.formats import Integer
 from reports.registry import entry
 from rtl.cosim.runner import Cosimulation, cosimulate
@@ -36,6 +37,9 @@ SPECS: Mapping[str, Unit] = {
     "probability": replace(entry("probability").report.SWEEP[3], max_length=24),
     "table_mac": entry("table_mac").report.SWEEP[0],
     "threshold_encoder": entry("threshold_encoder").report.SWEEP[0],
+    "token_encoder": entry("token_encoder").report.SWEEP[0],
+    "outlier_list": entry("outlier_list").report.SWEEP[1],
+    "outlier_mac": entry("outlier_mac").report.SWEEP[0],
     "layernorm": replace(entry("layernorm").report.SWEEP[1], channels=16, epsilon=256),
     "log2_encoder": entry("log2_encoder").report.SWEEP[3],
     "token_scaler": entry("token_scaler").report.SWEEP[2],
@@ -93,6 +97,11 @@ def test_the_wrapper_itself_passes(name: str, tmp_path: Path) -> None:
 def entry_off_by_one(spec: Unit, table: str, n: int, step: int) -> Unit:
     entries = getattr(spec, table)
     changed: dict[str, Any] = {table: (*entries[:n], entries[n] + step, *entries[n + 1 :])}
+    return replace(spec, **changed)
+
+
+def off_by(spec: Unit, parameter: str, step: int) -> Unit:
+    changed: dict[str, Any] = {parameter: getattr(spec, parameter) + step}
     return replace(spec, **changed)
 
 
@@ -164,6 +173,17 @@ BUILT = {
         )
     },
     "layernorm epsilon missing": ("layernorm", replace(SPECS["layernorm"], epsilon=1)),
+    **{
+        f"{unit} {parameter} off by {step}": (unit, off_by(SPECS[unit], parameter, step))
+        for unit, parameter, step in (
+            ("token_encoder", "threshold", -1),  # ≥ for >
+            ("token_encoder", "threshold", 1),
+            ("token_encoder", "capacity", 1),
+            ("token_encoder", "in_zero_point", 1),
+            ("outlier_list", "threshold", -1),
+            ("outlier_list", "in_zero_point", 1),
+        )
+    },
 }
 
 
@@ -221,6 +241,10 @@ def never_answers(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
         ("softmax", ignores_back_pressure, "protocol_errors"),
         ("residual_adder", ignores_back_pressure, "protocol_errors"),
         ("softmax", loses_last, "mismatches"),
+        ("token_encoder", loses_last, "mismatches"),
+        ("outlier_list", loses_last, "mismatches"),
+        ("outlier_list", ignores_back_pressure, "protocol_errors"),
+        ("outlier_mac", does_not_hold, "protocol_errors"),
         ("residual_adder", does_not_hold, "protocol_errors"),
         ("residual_adder", repeats_a_beat, "mismatches"),
     ],
@@ -310,3 +334,13 @@ def test_a_root_without_its_last_bit_is_found(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(rtl.units.layernorm, "InverseRoot", Short)
     assert check("layernorm", entry("layernorm").component(SPECS["layernorm"]), tmp_path).mismatches > 0
+
+
+def test_a_count_of_outliers_that_no_row_resets_is_found(tmp_path: Path) -> None:
+    class Keeps(rtl.units.token_encoder.TokenEncoder):
+        def _count(self, m: Module, take: Value, row_starts: Signal) -> Value:
+            return super()._count(m, take, Signal())
+
+    found = check("token_encoder", Keeps(SPECS["token_encoder"]), tmp_path)
+    assert found.mismatches > 0
+    assert found.cycle_mismatches == found.protocol_errors == 0

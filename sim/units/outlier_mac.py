@@ -87,7 +87,7 @@ class OutlierMac(Unit):
 
     @property
     def mac(self) -> Mac:
-        """The same sums of values and fetched weights."""
+        """The sums' streams and cycles: those of values and fetched weights."""
         return Mac(
             a_format=self.value_format,
             w_format=self.w_format,
@@ -125,23 +125,29 @@ class OutlierMac(Unit):
             InvariantError: an operand lies outside its format, an index beyond w, or an accumulator outside `acc_bits`.
         """
         _, highest = check_range("outlier_mac operand a", a, self.word_format)
-        columns, reach = w if isinstance(w, Columns) else self._columns(w)
-        depth, outputs = columns.shape
+        columns = w if isinstance(w, Columns) else self._columns(w)
+        depth, outputs = columns.weights.shape
         if highest >> self.value_bits >= depth:
             raise InvariantError(
                 f"outlier_mac index {highest >> self.value_bits} is beyond a depth of {depth}"
             )
-        biases = np.zeros(outputs, np.int64)
-        if bias is not None:
-            check_length("outlier_mac bias", bias.size, outputs)
-            biases = np.ascontiguousarray(check_codes("outlier_mac bias", bias, self.acc_format))
+        biases = np.zeros(outputs, np.int64) if bias is None else bias
+        check_length("outlier_mac bias", biases.size, outputs)
+        return self._sums(a, columns, biases)
+
+    def _sums(self, words: Codes, columns: Columns, bias: Codes) -> Codes:
+        """Accumulators of words whose indices lie within the columns."""
+        biases = np.ascontiguousarray(check_codes("outlier_mac bias", bias, self.acc_format))
+        places = words.shape[-1]
         # Every partial sum, in whatever order, is within P · max|value| · max|w|.
-        bound = (a.shape[-1] << (self.value_bits - 1)) * reach
+        bound = (places << (self.value_bits - 1)) * columns.reach
         check_bound("outlier_mac partial sum", bound + magnitude(biases))
-        words = np.ascontiguousarray(a, np.int64).reshape(prod(a.shape[:-1]), a.shape[-1])
-        acc = np.empty((len(words), outputs), np.int64)
-        _sparse_products(words, columns, biases, self.value_bits, acc)
-        return check_codes("outlier_mac accumulator", acc.reshape(*a.shape[:-1], outputs), self.acc_format)
+        rows = np.ascontiguousarray(words, np.int64).reshape(prod(words.shape[:-1]), places)
+        acc = np.empty((len(rows), bias.size), np.int64)
+        _sparse_products(rows, columns.weights, biases, self.value_bits, acc)
+        return check_codes(
+            "outlier_mac accumulator", acc.reshape(*words.shape[:-1], bias.size), self.acc_format
+        )
 
     def _columns(self, w: Codes) -> Columns:
         """`w` checked, one row per index."""
@@ -152,11 +158,18 @@ class OutlierMac(Unit):
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One accumulator per list of `a`, a list being the beats up to `last`."""
-        a = inputs["a"]
-        check_range("outlier_mac operand a", a.codes, self.word_format)
-        half = self.value_format.max_code + 1
-        values = ((a.codes + half) & (2 * half - 1)) - half
-        return self.mac.run(**{**inputs, "a": Beats(values, a.last)})
+        words, weights, bias = (inputs[name].codes[:, 0] for name in ("a", "w", "bias"))
+        check_range("outlier_mac operand a", words, self.word_format)
+        stops = np.flatnonzero(inputs["a"].last) + 1
+        starts = np.concatenate(([0], stops[:-1]))
+        # A fetched weight belongs to a place of the list, which takes the place of the index.
+        places = np.arange(words.size) - np.repeat(starts, stops - starts)
+        placed = (places << self.value_bits) | (words & ((1 << self.value_bits) - 1))
+        acc = [
+            self._sums(placed[None, start:stop], self._columns(weights[None, start:stop]), bias[n : n + 1])[0]
+            for n, (start, stop) in enumerate(zip(starts, stops, strict=True))
+        ]
+        return {"o": Beats(np.array(acc, np.int64).reshape(-1, 1), np.ones(len(acc), np.bool_))}
 
     def timing(self, **inputs: Beats) -> dict[str, NDArray[np.int64]]:
         """A beat per cycle; the bias with the first of a list; the accumulator `latency` after the last."""
