@@ -1,5 +1,6 @@
 """What the user asked for, checked as far as that goes without loading anything heavy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from golden.errors import UserError
 
 BITS = range(2, 9)
 """Widths that the number formats and kernels cover."""
+DEFAULT_WIDTHS = (8, 6, 4, 3)
+"""Of a table of several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +22,8 @@ class Bits:
     """Name of the scheme, where a command runs several."""
 
     def __post_init__(self) -> None:
-        for option, bits in (("--weight-bits", self.weight), ("--act-bits", self.act)):
-            if bits not in BITS:
-                raise UserError(f"{option} must be from {BITS.start} to {BITS.stop - 1}, not {bits}")
+        _in_range("--weight-bits", self.weight)
+        _in_range("--act-bits", self.act)
 
     @property
     def label(self) -> str:
@@ -57,6 +59,18 @@ class Choice:
             raise UserError(f"--seed must not be negative, not {self.seed}")
         if self.limit is not None:
             at_least_one(limit=self.limit)
+
+
+def widths(bits: Sequence[int]) -> tuple[int, ...]:
+    """Widths of several runs, each once, in the order given; UserError for one out of range."""
+    for width in bits:
+        _in_range("--bits", width)
+    return tuple(dict.fromkeys(bits))
+
+
+def _in_range(option: str, bits: int) -> None:
+    if bits not in BITS:
+        raise UserError(f"{option} must be from {BITS.start} to {BITS.stop - 1}, not {bits}")
 
 
 def at_least_one(**options: int) -> None:

@@ -1,0 +1,228 @@
+"""`vitrtl accuracy`: every scheme at every width on the same images, point by point, none of them lost."""
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from golden.errors import InvariantError, UserError
+from golden.model import sites_of
+from golden.scheme import Scheme, load_scheme
+from reports.accuracy_point import FOLDER, Plan, Point, measured
+from reports.accuracy_published import load_published
+from reports.accuracy_survey import Survey
+from reports.accuracy_table import markdown, terminal_table
+from reports.checkpoint import discard
+from reports.choice import Bits, Choice
+from reports.commands import results_of
+from reports.page import write_page
+from reports.progress import console
+from reports.results import FLOAT, Config, Results, Tables, write
+from reports.tables import slug
+from reports.workload import Workload, load_workload
+from sim.accelerator import Accelerator
+
+DEFAULT_SCHEMES = ("repq", "tsptq", "dopq", "adfq", "uniform", "fqvit", "ptq4vit")
+"""Of these, all that ship."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The command's options, checked as far as that goes without loading anything heavy."""
+
+    choice: Choice
+    """Model and data; its scheme is not used."""
+    schemes: tuple[str, ...]
+    """Shipped names or TOML files; none: the default ones."""
+    widths: tuple[int, ...]
+    out: Path
+    batch_size: int
+    checked_images: int
+
+    def command(self, schemes: Sequence[str]) -> str:
+        """The command line, every path reduced to its last two parts, so that none tells whose machine this is."""
+        choice = self.choice
+        paths = {"--weights": choice.weights, "--images": choice.images, "--calib": choice.calib}
+        options = [("--model", choice.model)]
+        options += [(name, short(path)) for name, path in paths.items() if path is not None]
+        options += [("--class-map", short(choice.class_map))] if choice.class_map is not None else []
+        options += [("--scheme", short(Path(scheme))) for scheme in schemes]
+        options += [("--bits", str(bits)) for bits in self.widths]
+        options += [("--limit", str(choice.limit))] if choice.limit is not None else []
+        options += [("--seed", str(choice.seed)), ("--batch-size", str(self.batch_size))]
+        options += [("--check-images", str(self.checked_images)), ("--out", short(self.out))]
+        words = [f"{name} {shlex.quote(value)}" for name, value in options]
+        return "vitrtl accuracy " + " \\\n    ".join(
+            " ".join(words[i : i + 4]) for i in range(0, len(words), 4)
+        )
+
+
+def run_accuracy(request: Request) -> bool:
+    """Measures what is not on disk yet and writes accuracy.md, results.json and report.html; True when all is well."""
+    names = request.schemes or shipped_defaults()
+    schemes = [load_scheme(name) for name in names]
+    _check_labels(names, schemes)
+    accelerator = Accelerator.load()
+    workload = load_workload(replace(request.choice, scheme=names[0]))
+    for scheme in schemes:
+        scheme.check_names(*sites_of(workload.model))
+    plan = Plan(
+        accelerator=accelerator,
+        batch_size=request.batch_size,
+        checked_images=request.checked_images,
+        out=request.out,
+    )
+    jobs = [
+        (workload.with_scheme(scheme), Bits(weight=width, act=width, prefix=scheme.name))
+        for scheme in schemes
+        for width in request.widths
+    ]
+    points, failures = _measure(plan, workload, jobs)
+    survey = Survey(
+        results=_results(request, schemes, workload, points, accelerator),
+        images=_images(request.choice, workload),
+        command=request.command(names),
+        grid=tuple(bits for _, bits in jobs),
+        points=points,
+        labels=tuple(workload.images.labels.tolist()),
+        failures=failures,
+        published=load_published(),
+    )
+    _publish(survey, request.out)
+    return not failures and all(row.differing == 0 for row in survey.results.tables.exactness)
+
+
+def shipped_defaults() -> tuple[str, ...]:
+    """The default schemes, without those that this version does not ship."""
+    shipped = {entry.name for entry in files("golden.schemes").iterdir()}
+    return tuple(name for name in DEFAULT_SCHEMES if f"{name}.toml" in shipped)
+
+
+def short(path: Path) -> str:
+    """The last two parts of `path`.
+
+    >>> short(Path("/home/me/data/imagenet/val")), short(Path("repq"))
+    ('imagenet/val', 'repq')
+    """
+    return "/".join([part for part in path.parts if part != path.anchor][-2:]) or "."
+
+
+def _check_labels(names: Sequence[str], schemes: Sequence[Scheme]) -> None:
+    seen: dict[str, str] = {}
+    for name, scheme in zip(names, schemes, strict=True):
+        label = slug(scheme.name).replace("_", "")
+        if label in seen:
+            raise UserError(
+                f"--scheme {seen[label]} and --scheme {name} are both named {scheme.name!r}; "
+                "give one of the files another name = ..."
+            )
+        seen[label] = name
+
+
+def _measure(
+    plan: Plan, workload: Workload, jobs: Sequence[tuple[Workload, Bits]]
+) -> tuple[dict[str, Point], dict[str, str]]:
+    """Points by label, from disk where they are there, and what broke; the float model is the first point."""
+    keys = {bits.label: plan.key(of, bits) for of, bits in jobs}
+    kept = {label: point for label, key in keys.items() if (point := plan.load(label, key))}
+    if kept:
+        _note(f"{len(kept)} of {len(jobs)} points taken from {plan.out / FOLDER}")
+    points, failures = {FLOAT: _float(plan, workload)}, {}
+    clock = [point.seconds for point in kept.values()]
+    for number, (of, bits) in enumerate(jobs, 1):
+        label = bits.label
+        if label in kept:
+            points[label] = kept[label]
+            continue
+        waiting = sum(b.label not in kept for _, b in jobs[number - 1 :])
+        _note(f"point {number} of {len(jobs)}: {label}{_left(clock, waiting)}")
+        try:
+            points[label] = _point(plan, of, bits, keys[label])
+        except (InvariantError, ValueError) as error:
+            # A bug, or a codec that refuses its tensor: loud, and no reason to lose the other points.
+            failures[label] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            console.print(f"[red]{escape(label)}[/red]: {escape(failures[label])}", highlight=False)
+        else:
+            clock.append(points[label].seconds)
+    return points, failures
+
+
+def _float(plan: Plan, workload: Workload) -> Point:
+    key = plan.key(workload, None)
+    point = plan.load(FLOAT, key)
+    if point is None:
+        began, evaluation = time.monotonic(), plan.evaluation(workload)
+        evaluation.float_baseline()
+        point = measured(evaluation, key, time.monotonic() - began)
+        plan.save(FLOAT, point)
+    return point
+
+
+def _point(plan: Plan, workload: Workload, bits: Bits, key: str) -> Point:
+    began, evaluation = time.monotonic(), plan.evaluation(workload)
+    evaluation.run(bits)
+    point = measured(evaluation, key, time.monotonic() - began)
+    plan.save(bits.label, point)
+    return point
+
+
+def _left(clock: Sequence[float], waiting: int) -> str:
+    """Estimate from the points so far, those of earlier runs included."""
+    if not clock:
+        return ""
+    seconds = waiting * sum(clock) / len(clock)
+    return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
+
+
+def _results(
+    request: Request,
+    schemes: Sequence[Scheme],
+    workload: Workload,
+    points: dict[str, Point],
+    accelerator: Accelerator,
+) -> Results:
+    tables = [point.tables for point in points.values()]
+    merged = Tables(
+        **{name: tuple(row for t in tables for row in getattr(t, name)) for name in Tables.model_fields}
+    )
+    widths = [Bits(weight=width, act=width) for width in request.widths]
+    results = results_of("accuracy", workload, merged, accelerator, *widths)
+    config = results.config.model_dump(exclude_none=True) | {
+        "scheme": ", ".join(scheme.name for scheme in schemes),
+        "data": _images(request.choice, workload),
+        "calibration_images": ", ".join(str(n) for n in sorted({s.calibration.images for s in schemes})),
+        "check_images": request.checked_images,
+        "batch_size": request.batch_size,
+    }
+    return results.model_copy(update={"config": Config.model_validate(config)})
+
+
+def _images(choice: Choice, workload: Workload) -> str:
+    if choice.images is None:
+        return workload.images.describe()
+    return f"{len(workload.images)} images of {short(choice.images)}"
+
+
+def _publish(survey: Survey, out: Path) -> None:
+    write(survey.results, out)
+    page = write_page(survey.results, out / "report.html")
+    table = out / "accuracy.md"
+    beside = table.with_name(table.name + ".partial")
+    try:
+        beside.write_text(markdown(survey), encoding="utf-8")
+        os.replace(beside, table)
+    except OSError as error:
+        raise UserError(f"cannot write {table}: {error.strerror}; make room and start again") from error
+    discard(out)
+    Console().print(terminal_table(survey))
+    _note(f"table: {table}, report: {page}")
+
+
+def _note(text: str) -> None:
+    console.print(escape(text), highlight=False)

@@ -1,0 +1,123 @@
+"""One point of the accuracy table, kept on disk under everything that decides it, so that no finished point is lost."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from golden.errors import UserError
+from reports.checkpoint import key_of
+from reports.choice import Bits
+from reports.evaluation import Evaluation
+from reports.tables import Count, Level, Row, Seconds, Tables, slug
+from reports.tool_versions import tool_versions
+from reports.workload import Workload
+from sim.accelerator import Accelerator
+
+FOLDER = "points"
+"""Below the command's output folder."""
+COMPUTING = ("vitrtl", "python", "platform", "torch", "timm", "numpy", "numba")
+"""Tools that decide a figure; the others draw or synthesise."""
+_DECIDING = ("evaluation.py", "predictions.py", "tables.py", "workload.py")
+"""Files of reports that shape a point's rows; of golden and sim all do."""
+
+
+class Point(Row):
+    """What one scheme at one width gave, or the float model."""
+
+    key: str
+    """SHA-256 over everything that decides the rest."""
+    seconds: Seconds
+    """Time it took, for the estimate of what is left."""
+    tables: Tables
+    predictions: dict[Level, tuple[Count, ...]]
+    """Class of every image, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """How every point is measured."""
+
+    accelerator: Accelerator
+    batch_size: int
+    checked_images: int
+    out: Path
+
+    def key(self, workload: Workload, bits: Bits | None) -> str:
+        """Key of a point; `bits` None: the float model, which no scheme, calibration or accelerator decides."""
+        tools = tool_versions()
+        parts: list[object] = [
+            sources_digest(),
+            *(f"{name} {tools.get(name)}" for name in COMPUTING),
+            *sorted(workload.provenance.items()),
+            workload.images.digest(),
+            self.batch_size,
+        ]
+        if bits is not None:
+            calibration = hashlib.sha256(workload.calibration.contiguous().numpy().tobytes()).hexdigest()
+            scheme = workload.scheme.model_dump_json()
+            parts += [bits.label, scheme, calibration, self.checked_images, self.accelerator]
+        return key_of(*parts)
+
+    def evaluation(self, workload: Workload) -> Evaluation:
+        """A fresh evaluation: its rows are one point's."""
+        return Evaluation(
+            workload=workload,
+            accelerator=self.accelerator,
+            batch_size=self.batch_size,
+            checked_images=self.checked_images,
+            out=self.out,
+            save_programs=False,
+        )
+
+    def load(self, label: str, key: str) -> Point | None:
+        """The finished point; a file that is absent, damaged or of another key is none."""
+        try:
+            point = Point.model_validate_json(self._file(label).read_bytes())
+        except (OSError, ValidationError):
+            return None
+        return point if point.key == key else None
+
+    def save(self, label: str, point: Point) -> None:
+        """Keeps a finished point, written beside first and then renamed."""
+        file = self._file(label)
+        beside = file.with_suffix(".partial")
+        try:
+            file.parent.mkdir(exist_ok=True)
+            beside.write_text(point.model_dump_json(), encoding="utf-8")
+            os.replace(beside, file)
+        except OSError as error:
+            raise UserError(f"cannot write {file}: {error.strerror}; make room and start again") from error
+
+    def _file(self, label: str) -> Path:
+        return self.out / FOLDER / f"{slug(label)}.json"
+
+
+def measured(evaluation: Evaluation, key: str, seconds: float) -> Point:
+    """The point that `evaluation` has come to."""
+    predictions = {
+        level: tuple(found.classes.tolist()) for (_, level), found in evaluation.predictions.items()
+    }
+    return Point(key=key, seconds=seconds, tables=evaluation.tables(), predictions=predictions)
+
+
+def sources_digest() -> str:
+    """SHA-256 over the Python files of golden and sim, and those of reports that shape a point: some 10 ms."""
+    total = hashlib.sha256()
+    for package in ("golden", "sim"):
+        _add(files(package), package, total)
+    for name in _DECIDING:
+        total.update((files("reports") / name).read_bytes())
+    return total.hexdigest()
+
+
+def _add(folder: Traversable, name: str, total: "hashlib._Hash") -> None:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            _add(entry, f"{name}/{entry.name}", total)
+        elif entry.name.endswith(".py"):
+            total.update(f"{name}/{entry.name}\n".encode() + entry.read_bytes())
