@@ -63,6 +63,36 @@ class LayerRule(_Strict):
         return _sites(given)
 
 
+class Reconstruction(_Strict):
+    """How rounding and activation scales are learned after calibration (golden.reconstruction); ADFQ-ViT's values."""
+
+    images: Annotated[int, Field(ge=1)] = 1024
+    batch: Annotated[int, Field(ge=1)] = 32
+    iterations: Annotated[int, Field(ge=1)] = 5000
+    """Per module."""
+    rounding_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Adam's, of the numbers that decide how each weight is rounded."""
+    scale_rate: Annotated[float, Field(ge=0)] = 4e-5
+    """Adam's, of the activation scales; falls to 0 along a cosine."""
+    mix: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of a module's inputs that are taken from the quantised chain, the others from the float chain."""
+    rounding_weight: Annotated[float, Field(ge=0)] = 0.01
+    temperature: tuple[Annotated[float, Field(ge=1)], Annotated[float, Field(ge=1)]] = (20.0, 2.0)
+    """Exponent of AdaRound's regulariser after the warm-up and at the end."""
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the iterations before the regulariser sets in."""
+    attention_weight: Annotated[float, Field(ge=0)] = 10.0
+    """1 / lambda."""
+    attention_temperature: Annotated[float, Field(gt=0)] = 4.0
+
+    def exponent_at(self, iteration: int) -> float | None:
+        """Exponent of AdaRound's regulariser, linear between its ends; None during the warm-up."""
+        start, (first, last) = self.warm_up * self.iterations, self.temperature
+        if iteration < start:
+            return None
+        return first + (last - first) * (iteration - start) / (self.iterations - start)
+
+
 class Scheme(_Strict):
     """Formats and calibration of one quantisation scheme."""
 
@@ -73,6 +103,8 @@ class Scheme(_Strict):
     """Kind of site -> its format; every kind has one, the residual stream may."""
     layers: tuple[LayerRule, ...] = ()
     """Exceptions by name."""
+    reconstruction: Reconstruction | None = None
+    """Learning after calibration; the digest of a calibration covers it."""
 
     @field_validator("sites", mode="before")
     @classmethod
@@ -183,5 +215,6 @@ def _parse(text: str, where: str) -> Scheme:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{where} is not valid TOML: {error}") from error
     except ValidationError as error:
-        known = (*Scheme.model_fields, *Calibration.model_fields, *LayerRule.model_fields)
+        parts = (Scheme, Calibration, LayerRule, Reconstruction)
+        known = [name for part in parts for name in part.model_fields]
         raise UserError(f"{where}: {_problem(error, known)}") from error
