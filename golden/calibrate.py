@@ -5,14 +5,16 @@ per channel are folded away (golden.reparameterize), and the weights behind them
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
+import torch
 from torch import Tensor
 
 from golden.codecs.base import Codec, Evidence, Zero
 from golden.codecs.uniform import UniformCodec, UniformSite, fit_uniform_rows
+from golden.errors import UserError
 from golden.importance import squared_gradients
 from golden.model import Model, forward, sites_of
 from golden.reparameterize import fold_channel_scales
@@ -24,7 +26,7 @@ class Calibrated:
     """A model with a codec at every site: what fake quantisation runs and lowering turns into integers."""
 
     model: Model
-    """Float parameters, LayerNorm reparameterised; computes the same function as the original."""
+    """Float parameters, LayerNorm reparameterised; the original's function, up to `gamma_bits` where asked for."""
     scheme: Scheme
     weight_bits: int
     act_bits: int
@@ -58,6 +60,10 @@ class _Calibrator:
     residual_peak: float = 0.0
 
     def activation(self, site: str, kind: str, x: Tensor, partner: Tensor | None = None) -> Tensor:
+        if not x.isfinite().all():
+            raise UserError(
+                f"calibration: values at site {site} are not finite; the model overflows on these images"
+            )
         if kind == "residual":
             self.residual_peak = max(self.residual_peak, float(x.abs().max()))
         spec = self.scheme.format_at(site, kind)
@@ -68,7 +74,12 @@ class _Calibrator:
             importance=self.importance.get(site),
             partner=partner,
         )
-        codec = spec.fit(x, spec.bits or self.act_bits, evidence)
+        try:
+            codec = spec.fit(x, spec.bits or self.act_bits, evidence)
+        except ValueError as error:
+            raise UserError(
+                f"calibration: the scheme's format at site {site} cannot be fitted: {error}"
+            ) from error
         self.activations[site] = codec
         self.fitted(site)
         return codec.fake(x)
@@ -85,6 +96,22 @@ def fit_weight(w: Tensor, bits: int, scheme: Scheme) -> UniformCodec:
     return UniformCodec(bits=bits, scale=rows.scale[:, None], zero_point=rows.zero_point[:, None])
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One torch thread inside, as many as before afterwards.
+
+    Threads split sums of floats, so their number would move gradients in the last bits, and with them, now and then,
+    a choice. It also is faster: the searches are many short operations, and threads spend them waiting.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def calibrate(
     model: Model,
     images: Tensor,
@@ -97,17 +124,25 @@ def calibrate(
     """Codecs for every site of `model`, from one batch of normalised images [B, C, H, W].
 
     `fitted` is called with the name of every site and layer whose codec has been found, for progress.
+    The result does not depend on the number of threads. Raises `UserError` for values that are not finite.
     """
+    _check_finite(model, images)
     scheme.check_names(*sites_of(model))
     importance = squared_gradients(model, images) if scheme.calibration.metric == "hessian" else {}
     tap = _Calibrator(scheme, weight_bits, act_bits, fitted, importance)
     logits = forward(model, images, tap)
     weights, activations = dict(model.weights), dict(tap.activations)
     for norm, layer in model.layernorm_pairs():
-        channel = activations[norm]
-        if not isinstance(channel, UniformCodec) or channel.scale.ndim == 0:
+        channel, spec = activations[norm], scheme.format_at(norm, "post_layernorm")
+        if (
+            not isinstance(channel, UniformCodec)
+            or not isinstance(spec, UniformSite)
+            or channel.scale.ndim == 0
+        ):
             continue
-        folded = fold_channel_scales(weights, norm, layer, channel, _fold_target(scheme, norm))
+        folded = fold_channel_scales(
+            weights, norm, layer, channel, spec.target, ratio=spec.ratio, gamma_bits=spec.gamma_bits
+        )
         weights |= folded.parameters
         activations[norm] = folded.codec
         tap.weights[layer] = fit_weight(weights[f"{layer}.weight"], tap.weights[layer].bits, scheme)
@@ -126,6 +161,12 @@ def calibrate(
     )
 
 
-def _fold_target(scheme: Scheme, norm: str) -> Literal["mean", "median"]:
-    spec = scheme.format_at(norm, "post_layernorm")
-    return spec.target if isinstance(spec, UniformSite) else "mean"
+def _check_finite(model: Model, images: Tensor) -> None:
+    for name, value in model.weights.items():
+        if not value.isfinite().all():
+            raise UserError(f"calibration: tensor {name} of the model is not finite (NaN or infinity)")
+    bad = ~images.isfinite().flatten(1).all(1)
+    if bad.any():
+        raise UserError(
+            f"calibration: image {int(bad.nonzero()[0])} of the batch is not finite (NaN or infinity)"
+        )

@@ -72,6 +72,9 @@ class TensorImages:
                 "images must be [N, C, H, W] and labels [N], "
                 f"not {list(self.images.shape)} and {list(self.labels.shape)}"
             )
+        bad = ~self.images.isfinite().flatten(1).all(1)
+        if bad.any():
+            raise UserError(f"{self.name}: image {int(bad.nonzero()[0])} is not finite (NaN or infinity)")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -169,9 +172,12 @@ class ImageFolder:
     def _decode(self, file: Path) -> Tensor:
         try:
             with Image.open(file) as image:
-                return self.transform(image)
+                pixels = self.transform(image)
         except _UNDECODABLE as error:
             raise UserError(f"image {file} cannot be decoded: {error}") from error
+        if not pixels.isfinite().all():
+            raise UserError(f"image {file} is not finite after preprocessing (NaN or infinity)")
+        return pixels
 
 
 def _class_folders(root: Path) -> list[Path]:

@@ -84,6 +84,8 @@ class ChannelShiftSite(SiteFormat):
 
     def _fit_ptf(self, rows: Tensor, bits: int) -> ChannelShiftCodec:
         high, low = rows.max(), rows.min()
+        if high == low:
+            return _of_constant(high, bits, rows.shape[-1])
         whole = (high - low) / ((1 << bits) - 1)
         zero_point = torch.round(-low / whole).to(torch.int64)
         base = whole / (1 << (PTF_EXPONENTS - 1))
@@ -98,8 +100,11 @@ class ChannelShiftSite(SiteFormat):
 
     def _fit_outliers(self, rows: Tensor, bits: int) -> ChannelShiftCodec:
         amplitude = rows.abs().amax(0)
-        outlier = amplitude > self.threshold * amplitude.median()
-        ordinary = amplitude[~outlier].max().clamp(min=torch.finfo(rows.dtype).tiny)
+        live = amplitude[amplitude > 0]  # dead channels say nothing of the others' scale
+        if live.numel() == 0:
+            return _of_constant(amplitude[0], bits, rows.shape[-1])
+        outlier = amplitude > self.threshold * live.median()
+        ordinary = amplitude[~outlier].max()
         # The shift that brings the largest outlier into the range of the others.
         shift = max(0, int(torch.ceil(torch.log2(amplitude.max() / ordinary))))
         half = 1 << (bits - 1)
@@ -109,3 +114,13 @@ class ChannelShiftSite(SiteFormat):
             zero_point=torch.tensor(half),
             shifts=outlier.to(torch.int64) * shift,
         )
+
+
+def _of_constant(value: Tensor, bits: int, channels: int) -> ChannelShiftCodec:
+    """Codec in which the only value there is, is exact: code 0 or 1, as in golden.codecs.uniform."""
+    return ChannelShiftCodec(
+        bits=bits,
+        scale=torch.where(value == 0, 1.0, value.abs()),
+        zero_point=(value < 0).to(torch.int64),
+        shifts=torch.zeros(channels, dtype=torch.int64),
+    )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from golden.codecs.base import Evidence, SiteFormat, Zero
 from golden.formats import Log2
-from golden.observer import quantiles
+from golden.observer import positive_quantiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,11 +92,11 @@ def fit_log2(
 ) -> Log2Codec:
     """Per-tensor log codec of positive `x`: the scale is the quantile with the least squared error."""
     best, chosen = torch.inf, None
-    for row in quantiles(x.reshape(1, -1), percentiles):
-        codec = Log2Codec(bits=bits, steps_per_octave=steps_per_octave, scale=row[0], zero=zero)
+    for top in positive_quantiles(x, percentiles):
+        codec = Log2Codec(bits=bits, steps_per_octave=steps_per_octave, scale=top, zero=zero)
         error = float((codec.fake(x) - x).square().mean(dtype=torch.float64))
         if error < best:
             best, chosen = error, codec
     if chosen is None:
-        raise ValueError("no percentile gives a finite error: the tensor holds NaN or is all 0")
+        raise ValueError("no percentile gives a finite error: the tensor holds NaN or a value below 0")
     return chosen

@@ -86,8 +86,11 @@ class SignScaleSite(SiteFormat):
             percentiles=evidence.percentiles,
             importance=None if evidence.importance is None else evidence.importance[:SEARCH_IMAGES],
         )
-        peak = x.max().clamp(min=torch.finfo(x.dtype).tiny)
         levels = (1 << (bits - 1)) - 1
+        peak = x.max()
+        if peak <= 0:  # no positive side to search: the negative side's range, 1 where all is 0
+            reach = -x.min()
+            return SignScaleCodec(bits=bits, shift=0, scale=torch.where(reach > 0, reach / levels, 1.0))
         # The range first, at the shift that makes the negative side reach -0.17, then the shift.
         first = min(
             (SignScaleCodec(bits=bits, shift=0, scale=peak * r / levels) for r in RANGES),

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from golden.codecs.base import Evidence, SiteFormat, Zero
-from golden.observer import quantiles
+from golden.observer import positive_quantiles
 
 ALPHAS = (0.9, 1.1, 1.2, 1.3, 1.4, 1.45, 1.5)
 BETAS = (0.2, 0.6, 0.9, 1.2, 1.4)
@@ -83,6 +83,14 @@ class TanCodec:
         """Values after encode and decode."""
         return self.decode(self.encode(values), values.dtype)
 
+    def fake_sorted(self, ascending: Tensor) -> Tensor:
+        """`fake` of values [n] in ascending order: a search per threshold instead of one per value."""
+        thresholds = torch.tensor(self.thresholds, dtype=ascending.dtype)
+        starts = torch.searchsorted(ascending / self.scale.to(ascending.dtype), thresholds)
+        edges = torch.cat([torch.zeros(1, dtype=torch.int64), starts, torch.tensor([len(ascending)])])
+        codes = torch.arange(len(self.table))
+        return self.decode(codes, ascending.dtype).repeat_interleave(edges.diff())
+
     def with_zero(self, zero: Zero) -> "TanCodec":
         """Itself: code 0 is exactly 0."""
         return self
@@ -106,13 +114,15 @@ class TanSite(SiteFormat):
         few = x[:SEARCH_IMAGES]
         partner = None if evidence.partner is None else evidence.partner[:SEARCH_IMAGES]
         judge = Evidence(percentiles=evidence.percentiles, partner=partner)
-        scales = [row[0] for row in quantiles(x.reshape(1, -1), evidence.percentiles)]
-        best: tuple[float, TanCodec] | None = None
-        for scale, alpha, beta in product(scales, ALPHAS, BETAS):
-            codec = TanCodec(bits=bits, entry_bits=self.entry_bits, alpha=alpha, beta=beta, scale=scale)
-            error = judge.error(few, codec.fake(few))
-            if best is None or error < best[0]:
-                best = error, codec
-        if best is None:
-            raise ValueError("no candidate for a tangent codec")
-        return best[1]
+        # Every candidate encodes the same values: sorted once, its codes are a few runs.
+        ascending, order = torch.unique(few, return_inverse=True)
+        candidates = (
+            TanCodec(bits=bits, entry_bits=self.entry_bits, alpha=alpha, beta=beta, scale=scale)
+            for scale, alpha, beta in product(positive_quantiles(x, evidence.percentiles), ALPHAS, BETAS)
+        )
+        return min(
+            candidates,
+            key=lambda codec: judge.error(
+                few, codec.fake_sorted(ascending).index_select(0, order.flatten()).reshape(few.shape)
+            ),
+        )

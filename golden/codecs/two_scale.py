@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from golden.codecs.base import Evidence, SiteFormat, Zero
-from golden.observer import quantiles
+from golden.observer import positive_quantiles
 
-SHIFTS = range(1, 13)
-"""Candidates for m: beyond 12 the small region lies below 2^-12 of the range."""
 SEARCH_IMAGES = 8
 
 
@@ -21,7 +19,9 @@ SEARCH_IMAGES = 8
 class TwoScaleCodec:
     """X = saturate(round(x / scale), 0, 2^(k + shift) - 1), k = bits - 1; X itself below 2^k, else its upper k bits.
 
-    The upper bits are rounded HALF_UP and saturated; value scale * (payload << (flag ? shift : 0)).
+    The upper bits are rounded HALF_UP and saturated; value scale * (payload << (flag ? shift : 0)). Beyond
+    shift = k + 1 there is a hole: X from 2^k to 2^(shift - 1) is too large for the small region and rounds to 0 in
+    the large one.
     """
 
     bits: int
@@ -87,14 +87,12 @@ class TwoScaleSite(SiteFormat):
             percentiles=evidence.percentiles,
             importance=None if evidence.importance is None else evidence.importance[:SEARCH_IMAGES],
         )
-        best: tuple[float, TwoScaleCodec] | None = None
-        for top in [row[0] for row in quantiles(x.reshape(1, -1), evidence.percentiles)]:
-            for shift in SHIFTS:
-                step = top / (((1 << (bits - 1)) - 1) << shift)
-                codec = TwoScaleCodec(bits=bits, shift=shift, scale=step)
-                error = judge.error(few, codec.fake(few))
-                if best is None or error < best[0]:
-                    best = error, codec
-        if best is None:
-            raise ValueError("no candidate for a two-scale codec")
-        return best[1]
+        top_payload = (1 << (bits - 1)) - 1
+        return min(
+            (
+                TwoScaleCodec(bits=bits, shift=shift, scale=top / (top_payload << shift))
+                for top in positive_quantiles(x, evidence.percentiles)
+                for shift in range(1, bits + 1)  # up to k + 1: without a hole
+            ),
+            key=lambda codec: judge.error(few, codec.fake(few)),
+        )

@@ -6,9 +6,10 @@ HALF_EVEN; the range is not forced to include 0.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from golden.codecs.base import ACTIVATION_SITES, Evidence, SiteFormat, Zero
@@ -70,7 +71,14 @@ class UniformSite(SiteFormat):
     granularity: Literal["tensor", "channel_to_tensor"] = "tensor"
     """`channel_to_tensor`: calibrated per channel, then folded into the LayerNorm and the next weights (RepQ-ViT)."""
     target: Literal["mean", "median"] = "mean"
-    """Layer-wise scale that channel scales are folded to: RepQ-ViT's mean or DopQ-ViT's median (MOSF)."""
+    """Layer-wise scale that channel scales are folded to: RepQ-ViT's mean or DopQ-ViT's median (MOSF).
+
+    With the defaults of the next two it changes no code of any tensor (golden.reparameterize).
+    """
+    ratio: Literal["exact", "power_of_two"] = "exact"
+    """What LayerNorm's gamma is divided by: channel scale over layer-wise scale, or the nearest power of two."""
+    gamma_bits: Annotated[int, Field(ge=2, le=18)] | None = None
+    """Width of the folded gamma and beta in fixed point, one binary point each per layer; None keeps them exact."""
 
     def fit(self, x: Tensor, bits: int, evidence: Evidence) -> UniformCodec:
         """Range by percentile and least squared error; per channel where asked for."""
@@ -90,6 +98,7 @@ def fit_uniform_rows(x: Tensor, bits: int, percentiles: tuple[float, ...]) -> Un
     high = quantiles(x, percentiles)
     low = quantiles(x, tuple(1.0 - p for p in percentiles))
     best = torch.full((len(x),), torch.inf, dtype=torch.float64)
+    found = torch.zeros(len(x), dtype=torch.bool)
     scale = torch.ones(len(x), dtype=x.dtype)
     zero_point = torch.zeros(len(x), dtype=torch.int64)
     # The whole range stands in where every percentile cuts a nearly constant row down to one value.
@@ -98,24 +107,26 @@ def fit_uniform_rows(x: Tensor, bits: int, percentiles: tuple[float, ...]) -> Un
         high.append(torch.where(narrow, x.amax(-1), -torch.inf))
         low.append(torch.where(narrow, x.amin(-1), torch.inf))
     for top, bottom in zip(high, low, strict=True):
-        usable = top > bottom
-        step = torch.where(usable, (top - bottom) / ((1 << bits) - 1), 1.0)
+        step = (top - bottom) / ((1 << bits) - 1)
+        usable = step > 0
+        step = torch.where(usable, step, 1.0)
         zero = torch.round(-bottom / step).to(torch.int64)
         candidate = UniformCodec(bits=bits, scale=step[:, None], zero_point=zero[:, None])
         error = (candidate.fake(x) - x).square().mean(-1, dtype=torch.float64)
-        better = usable & (error < best)
+        # The first range counts even where the squared error is too large for a float.
+        better = usable & ((error < best) | ~found)
+        found |= usable
         best = torch.where(better, error, best)
         scale = torch.where(better, step, scale)
         zero_point = torch.where(better, zero, zero_point)
-    return _with_constants_exact(x, UniformCodec(bits=bits, scale=scale, zero_point=zero_point), best)
+    return _with_constants_exact(x, UniformCodec(bits=bits, scale=scale, zero_point=zero_point), ~found)
 
 
-def _with_constants_exact(x: Tensor, codec: UniformCodec, best: Tensor) -> UniformCodec:
+def _with_constants_exact(x: Tensor, codec: UniformCodec, constant: Tensor) -> UniformCodec:
     """Rows without a usable range hold one constant c (LayerNorm channels whose gamma is 0): represent it exactly.
 
     Scale |c| (1 for c = 0) and zero point 1 for c < 0, else 0: c is then code 0 or 1. RepQ-ViT's code fails there.
     """
-    constant = best.isinf()
     value = x[:, 0]
     scale = torch.where(constant, torch.where(value == 0, 1.0, value.abs()), codec.scale)
     zero_point = torch.where(constant, (value < 0).to(torch.int64), codec.zero_point)
