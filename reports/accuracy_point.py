@@ -58,9 +58,9 @@ class Plan:
             self.batch_size,
         ]
         if bits is not None:
-            calibration = hashlib.sha256(workload.calibration.contiguous().numpy().tobytes()).hexdigest()
-            scheme = workload.scheme.model_dump_json()
-            parts += [bits.label, scheme, calibration, self.checked_images, self.accelerator]
+            # With the seed, what calibration draws from and how many the scheme asks for decide the draw.
+            source, scheme = workload.calibration_source.digest(), workload.scheme.model_dump_json()
+            parts += [bits.label, scheme, source, self.checked_images, self.accelerator]
         return key_of(*parts)
 
     def evaluation(self, workload: Workload) -> Evaluation:

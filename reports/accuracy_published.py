@@ -3,18 +3,20 @@
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
+from decimal import Decimal
 from importlib.resources import files
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Text = Annotated[str, Field(min_length=1)]
-Top1 = Annotated[float, Field(gt=0, lt=100)]
+Top1 = Annotated[Decimal, Field(gt=0, lt=100)]
+"""Percent, with as many digits as the source states."""
 Width = Annotated[int, Field(ge=2, le=8)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Source(_Strict):
@@ -100,4 +102,4 @@ class Published(_Strict):
 def load_published() -> Published:
     """The file that ships."""
     text = (files("reports") / "published.toml").read_text(encoding="utf-8")
-    return Published.model_validate(tomllib.loads(text))
+    return Published.model_validate(tomllib.loads(text, parse_float=Decimal))

@@ -135,13 +135,13 @@ def _notes(survey: Survey) -> dict[str, Figure]:
 
 def _cited(figure: Figure, notes: Mapping[str, Figure]) -> str:
     note = f", {figure.note}" if figure.note else ""
-    return f"{figure.top1:g}{note} [{list(notes).index(figure.source.cite) + 1}]"
+    return f"{figure.top1}{note} [{list(notes).index(figure.source.cite) + 1}]"
 
 
 def _footnotes(notes: Mapping[str, Figure]) -> list[str]:
     lines = [
         f"- [{number}] {_KINDS[figure.source.kind]}{cite}; {figure.source.images:,} images"
-        + (f", float32 {figure.float32:g}" if figure.float32 is not None else "")
+        + (f", float32 {figure.float32}" if figure.float32 is not None else "")
         for number, (cite, figure) in enumerate(notes.items(), 1)
     ]
     return ["\n".join(lines)] if lines else []
