@@ -17,6 +17,7 @@ from golden.fidelity import FidelityMeter
 from golden.lowering import lower
 from golden.model import Through, forward, sites_of
 from golden.program import Program
+from golden.reconstruction import module_names, reconstruct
 from golden.reference import execute
 from reports.checkpoint import FOLDER, key_of
 from reports.choice import Bits
@@ -135,13 +136,22 @@ class Evaluation:
         workload = self.workload
         names = sites_of(workload.model)
         with bar(f"{bits.label} calibrate", len(names.activations) + len(names.layers)) as advance:
-            return calibrate(
+            calibrated = calibrate(
                 workload.model,
                 workload.calibration,
                 workload.scheme,
                 weight_bits=bits.weight,
                 act_bits=bits.act,
                 fitted=lambda _: advance(1),
+            )
+        settings, images = workload.scheme.reconstruction, workload.reconstruction
+        if settings is None or images is None:
+            return calibrated
+        iterations = settings.iterations * len(module_names(workload.model))
+        folder = self.out / FOLDER / f"{slug(bits.label)}_reconstruction"
+        with bar(f"{bits.label} reconstruct", iterations) as advance:
+            return reconstruct(
+                calibrated, images, settings, seed=workload.seed, folder=folder, advance=advance
             )
 
     def _predict(

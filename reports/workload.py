@@ -24,8 +24,10 @@ class Workload:
     images: LabelledImages
     calibration: Tensor
     """Normalised float32 [count, C, H, W]."""
+    reconstruction: Tensor | None
+    """Likewise, for a scheme that reconstructs."""
     calibration_source: LabelledImages
-    """What `calibration` was drawn from."""
+    """What both were drawn from."""
     seed: int
     """Of the draw."""
     scheme: Scheme
@@ -37,7 +39,8 @@ class Workload:
         count, calibration = scheme.calibration.images, self.calibration
         if count != len(calibration):
             calibration = calibration_batch(self.calibration_source, count, seed=self.seed)
-        return replace(self, scheme=scheme, calibration=calibration)
+        reconstruction = _reconstruction(self.calibration_source, scheme, self.seed)
+        return replace(self, scheme=scheme, calibration=calibration, reconstruction=reconstruction)
 
 
 def load_workload(choice: Choice) -> Workload:
@@ -76,11 +79,18 @@ def load_workload(choice: Choice) -> Workload:
         model=model,
         images=images,
         calibration=calibration_batch(source, scheme.calibration.images, seed=choice.seed),
+        reconstruction=_reconstruction(source, scheme, choice.seed),
         calibration_source=source,
         seed=choice.seed,
         scheme=scheme,
         provenance={"model": choice.model, "parameters_sha256": _digest(model), "seed": choice.seed},
     )
+
+
+def _reconstruction(source: LabelledImages, scheme: Scheme, seed: int) -> Tensor | None:
+    """The images that `scheme` reconstructs on, those of its calibration among them where they are no fewer."""
+    settings = scheme.reconstruction
+    return None if settings is None else calibration_batch(source, settings.images, seed=seed)
 
 
 def _limited_digits(limit: int | None) -> LabelledImages:
