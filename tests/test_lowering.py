@@ -23,9 +23,9 @@ from golden.formats import MAX_BITS, Integer, Rounding, round_value
 from golden.lowering.bounds import centred_range, product_sum, shifted_sum, weighted_sum
 from golden.lowering.builder import ProgramBuilder
 from golden.lowering.formats import log2 as log2_lowering
-from golden.lowering.gelu_table import FRAC_BITS, TABLE_FRAC_BITS, gelu_table
+from golden.lowering.gelu_table import TABLE_FRAC_BITS, gelu_table
 from golden.lowering.multipliers import check_product, fixed_offset, fixed_point, shared_shift
-from golden.lowering.scores import SCORE, SCORE_FRAC_BITS
+from golden.lowering.scores import LOG_CODES
 from golden.lowering.steps import RESIDUAL, Steps
 from golden.program import Operation, Program
 from golden.units import gelu, layernorm, log2_mac, requantizer, softmax
@@ -197,14 +197,14 @@ def test_gelu_codes_of_every_input(scale: float, bits: int) -> None:
     low, high = -(1 << (table.in_bits - 1)), (1 << (table.in_bits - 1)) - 1
     h = torch.arange(low, high + 1)
     codes = gelu.golden(
-        h, in_bits=table.in_bits, frac_bits=FRAC_BITS, table_frac_bits=TABLE_FRAC_BITS, table=table.table,
+        h, in_bits=table.in_bits, frac_bits=table.frac_bits, table_frac_bits=TABLE_FRAC_BITS, table=table.table,
         table_step=table.table_step, zero_point=zero_point, out_bits=bits,
     )  # fmt: skip
-    steps = F.gelu(h.double() * scale / (1 << FRAC_BITS)) / scale
+    steps = F.gelu(h.double() * scale / (1 << table.frac_bits)) / scale
     assert bool(codes.eq((steps + zero_point).round().clamp(0, (1 << bits) - 1)).double().mean() > 0.996)
     # Rounding to a code is half; entries and interpolation round to 2^-9 code each, and a chord misses by g'' w²/16.
-    width = scale / (1 << FRAC_BITS) * (1 << table.table_step)
-    bound = 0.5 + 2 * 2.0 ** -(FRAC_BITS + TABLE_FRAC_BITS) + 0.8 * width**2 / 16 / scale
+    width = scale / (1 << table.frac_bits) * (1 << table.table_step)
+    bound = 0.5 + 2 * 2.0 ** -(table.frac_bits + TABLE_FRAC_BITS) + 0.8 * width**2 / 12 / scale
     unsaturated = (steps + zero_point > 0) & (steps + zero_point < (1 << bits) - 1)
     assert float((codes - zero_point - steps)[unsaturated].abs().max()) <= bound
     # Far below the bump GELU is 0: a saturated input must not stop inside it.
@@ -232,10 +232,12 @@ def test_softmax_codes_are_the_float_codecs(spread: float, bits: int, steps: int
     different = total = largest = 0
     for length in (*range(1, 20), 49, 64, 100, 196, 197):
         octaves = torch.from_numpy(rng.normal(0, spread, (40, length)))
-        scores = (octaves * (1 << SCORE_FRAC_BITS)).round().to(torch.int64)
-        assert int(scores.abs().max()) < 1 << (SCORE.bits - 1)
+        scores = (octaves * (1 << LOG_CODES.score_frac_bits)).round().to(torch.int64)
+        assert int(scores.abs().max()) < 1 << (LOG_CODES.score.bits - 1)
         found = softmax.golden(scores, **parameters)
-        exact = codec.encode(torch.softmax(scores.double() / (1 << SCORE_FRAC_BITS) * math.log(2), dim=-1))
+        exact = codec.encode(
+            torch.softmax(scores.double() / (1 << LOG_CODES.score_frac_bits) * math.log(2), dim=-1)
+        )
         difference = (found - exact).abs()
         different += int((difference > 0).sum())
         total += difference.numel()

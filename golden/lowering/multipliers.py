@@ -37,11 +37,15 @@ def fixed_point(ratio: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[
 
 
 def fixed_offset(steps: NDArray[np.float64], shift: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Offset of a requantizer: `steps` output codes plus one half (HALF_UP), in units of 2^-shift codes."""
-    if np.abs(steps).max() >= 1 << 20:
-        # Far outside every output format: the result saturates anyway, the sign is all that matters.
-        steps = np.clip(steps, -(1 << 20), 1 << 20)
-    return np.rint(np.ldexp(steps, shift)).astype(np.int64) + (np.int64(1) << (shift - 1))
+    """Offset of a requantizer: `steps` output codes plus one half (HALF_UP), in units of 2^-shift codes.
+
+    Limited to 2^60, where a small factor has a large shift and the steps lie far outside every output format: the
+    result saturates there anyway, the sign is all that matters.
+    """
+    limit = np.ldexp(1.0, MAX_BITS - 2 - shift)
+    return np.rint(np.ldexp(np.clip(steps, -limit, limit), shift)).astype(np.int64) + (
+        np.int64(1) << (shift - 1)
+    )
 
 
 def check_product(acc_bits: int, multiplier: NDArray[np.int64], offset: NDArray[np.int64], what: str) -> None:

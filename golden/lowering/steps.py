@@ -10,12 +10,15 @@ from golden.errors import InvariantError
 from golden.formats import Integer
 from golden.lowering.builder import ProgramBuilder
 from golden.lowering.formats import lowering_of
-from golden.lowering.gelu_table import FRAC_BITS, TABLE_FRAC_BITS, gelu_table
+from golden.lowering.gelu_table import TABLE_FRAC_BITS, gelu_table
 from golden.lowering.multipliers import fixed_offset, shared_shift
 from golden.lowering.wide import Operand, Wide
+from golden.model import sites_of
 from golden.program import Program, Tensor
 
-RESIDUAL = Integer(bits=16, signed=True)
+RESIDUAL, ALIGNED_RESIDUAL = Integer(bits=16, signed=True), Integer(bits=18, signed=True)
+"""The residual stream where it is stored as it is, and where it is stored in a format of its own and only summed and
+normalised so: two operands rounded to 1/512 of an 8-bit code move 0.25 % of the codes, of 1/128 they would move 1 %."""
 LOGIT = Integer(bits=16, signed=True)
 NORM_FRAC_BITS = 16
 """Fraction bits of the normalised value before gamma: 2^-17 times a slope of at most 50 codes per unit is no error."""
@@ -37,7 +40,10 @@ class Steps:
         self.calibrated = calibrated
         self.builder = ProgramBuilder()
         self.weights = calibrated.model.weights
-        self.residual_scale = HEAD_ROOM * calibrated.residual_peak / (RESIDUAL.max_code + 1)
+        kinds = sites_of(calibrated.model).activations
+        stored = any(kinds[site] == "residual" for site in calibrated.activations)
+        self.residual_format = ALIGNED_RESIDUAL if stored else RESIDUAL
+        self.residual_scale = HEAD_ROOM * calibrated.residual_peak / (self.residual_format.max_code + 1)
         self.logit_scale = HEAD_ROOM * calibrated.logit_peak / (LOGIT.max_code + 1)
 
     def logits(self) -> str:
@@ -108,29 +114,40 @@ class Steps:
         steps = self.layernorm_codes(f"{name}_fine", name, x, fine, None)
         return self.encode(name, decoded(steps, fine), name, self.builder.tensors[x].shape)
 
-    def layernorm_codes(self, output: str, name: str, x: str, codec: UniformCodec, site: str | None) -> str:
-        """The LayerNorm unit with parameters `name`, into uniform codes `output`."""
+    def layernorm_codes(
+        self,
+        output: str,
+        name: str,
+        x: str,
+        codec: UniformCodec,
+        site: str | None,
+        in_scale: float | None = None,
+    ) -> str:
+        """The LayerNorm unit with parameters `name`, into uniform codes `output`.
+
+        `in_scale` is the value of one unit of `x`, that of the residual stream by default.
+        """
         b, scale, shape = self.builder, float(codec.scale), self.builder.tensors[x].shape
         gain, shift = shared_shift(
             self.weights[f"{name}.weight"].double().numpy() / scale * 2.0**-NORM_FRAC_BITS
         )
         steps = self.weights[f"{name}.bias"].double().numpy() / scale + int(codec.zero_point)
         offset = fixed_offset(steps, np.full(shape[-1], shift))
-        epsilon = self.calibrated.model.norm_eps * (shape[-1] / self.residual_scale) ** 2
+        epsilon = self.calibrated.model.norm_eps * (shape[-1] / (in_scale or self.residual_scale)) ** 2
         return b.operation(
             output,
             "layernorm",
             {
                 "x": x,
-                "gain": b.constant(f"{name}.gain", gain),
-                "offset": b.constant(f"{name}.offset", offset),
+                "gain": b.constant(f"{output}.gain", gain),
+                "offset": b.constant(f"{output}.offset", offset),
             },
             Tensor(shape=shape, format=Integer(bits=codec.bits, signed=False), site=site),
             channels=shape[-1],
             epsilon=max(1, round(epsilon)),
             norm_frac_bits=NORM_FRAC_BITS,
             shift=shift,
-            in_bits=RESIDUAL.bits,
+            in_bits=b.tensors[x].format.bits,
             out_bits=codec.bits,
         )
 
@@ -160,7 +177,7 @@ class Steps:
         h = self.rescale(
             layer,
             wide,
-            scale / (1 << FRAC_BITS),
+            scale / (1 << table.frac_bits),
             Tensor(shape=shape, format=Integer(bits=table.in_bits, signed=True)),
         )
         return self.builder.operation(
@@ -169,7 +186,7 @@ class Steps:
             {"h": h},
             Tensor(shape=shape, format=Integer(bits=codec.bits, signed=False), site=site),
             in_bits=table.in_bits,
-            frac_bits=FRAC_BITS,
+            frac_bits=table.frac_bits,
             table_frac_bits=TABLE_FRAC_BITS,
             table=table.table,
             table_step=table.table_step,
@@ -179,22 +196,32 @@ class Steps:
 
     def add(self, name: str, a: str, b: str) -> str:
         """Residual addition of two tensors in residual codes, into site `name`; returns it in residual codes."""
-        shape, codec = self.builder.tensors[a].shape, self.calibrated.activations.get(name)
-        total = name if codec is None else f"{name}_sum"
-        output = Tensor(shape=shape, format=RESIDUAL, site=name if codec is None else None)
-        self.builder.operation(total, "residual_adder", {"a": a, "b": b}, output, bits=RESIDUAL.bits)
+        shape, quantised = self.builder.tensors[a].shape, name in self.calibrated.activations
+        total = f"{name}_sum" if quantised else name
+        output = Tensor(shape=shape, format=self.residual_format, site=None if quantised else name)
+        self.builder.operation(
+            total, "residual_adder", {"a": a, "b": b}, output, bits=self.residual_format.bits
+        )
         self.describe_residual(total)
-        if codec is None:
+        if not quantised:
             return total
         wide = Wide(tensor=total, scale=np.array([self.residual_scale]), bias=np.zeros(1))
+        return self.residual_site(name, wide, shape)
+
+    def residual_site(self, name: str, wide: Wide, shape: tuple[int, ...]) -> str:
+        """`wide` as site `name` of the residual stream, in the site's format if it has one; returns residual codes."""
+        codec = self.calibrated.activations.get(name)
+        if codec is None:
+            output = Tensor(shape=shape, format=self.residual_format, site=name)
+            self.describe_residual(name)
+            return self.rescale(name, wide, self.residual_scale, output)
         codes = self.encode(name, wide, name, shape)
         aligned: Wide = lowering_of(codec).decode(codes, codec)
-        plain = Tensor(shape=shape, format=RESIDUAL)
-        return self.rescale(f"{name}_aligned", aligned, self.residual_scale, plain)
+        return self.residual(f"{name}_aligned", aligned, shape)
 
     def residual(self, name: str, wide: Wide, shape: tuple[int, ...]) -> str:
         """`wide` in residual codes."""
-        return self.rescale(name, wide, self.residual_scale, Tensor(shape=shape, format=RESIDUAL))
+        return self.rescale(name, wide, self.residual_scale, Tensor(shape=shape, format=self.residual_format))
 
     def logit(self, name: str, wide: Wide, share: float) -> str:
         """`share` of `wide`, the whole of a head or what it adds to the mean of several, in logit codes."""
@@ -204,7 +231,7 @@ class Steps:
     def residual_constant(self, name: str) -> str:
         """A parameter of the float model as a constant in residual codes (HALF_EVEN, saturated)."""
         codes = torch.round(self.weights[name].double() / self.residual_scale)
-        codes = codes.clamp(RESIDUAL.min_code, RESIDUAL.max_code).to(torch.int64)
+        codes = codes.clamp(self.residual_format.min_code, self.residual_format.max_code).to(torch.int64)
         self.describe_residual(name)
         return self.builder.constant(name, codes.numpy())
 

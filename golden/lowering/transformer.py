@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from golden.codecs.uniform import UniformCodec
 from golden.formats import Integer
 from golden.lowering.bounds import centred_range
+from golden.lowering.builder import ProgramBuilder
 from golden.lowering.formats import lowering_of
-from golden.lowering.scores import SCORE, SCORE_FRAC_BITS, probabilities
+from golden.lowering.scores import LOG_CODES, PROBABILITIES, ScorePrecision, probabilities
 from golden.lowering.steps import Steps
 from golden.lowering.wide import Operand
 from golden.program import Tensor
@@ -33,6 +34,16 @@ class Heads:
         return self.count * self.dim
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Values(Operand):
+    """V of one attention, or of the attentions of several windows."""
+
+    def rows(self, builder: ProgramBuilder) -> str:
+        """Its name in the layout [.., N, K]."""
+        *lead, tokens, width = builder.tensors[self.name].shape
+        return builder.move(f"{self.name}_transposed", self.name, (*lead, width, tokens), kind="transpose")
+
+
 class TransformerSteps(Steps):
     """Lowers whole attentions and MLPs; the wiring of a model is in its family's own file."""
 
@@ -41,12 +52,15 @@ class TransformerSteps(Steps):
     ) -> str:
         """Attention on the codes `y` of LayerNorm `site`, through its projection, in residual codes.
 
-        `bias` is added to the scores, in natural units, shaped as they are.
+        `bias`, the parameter `{name}.score_bias` in natural units, is added to the scores; shaped as they are, or
+        without their first axes.
         """
         self._queries_keys_values(name, y, site, heads)
-        scores = self._scores(name, heads)
+        direct = hasattr(lowering_of(self.codec(f"{name}.softmax")), "encode_scores")
+        precision = LOG_CODES if direct else PROBABILITIES
+        scores = self._scores(name, heads, precision)
         if bias is not None:
-            scores = self._biased(name, scores, bias)
+            scores = self._biased(name, scores, bias, precision)
         return self._mix(name, self._softmax(name, scores, heads), heads)
 
     def mlp(self, name: str, y: str, site: str, tokens: int) -> str:
@@ -78,25 +92,33 @@ class TransformerSteps(Steps):
             )
             self.mark(tensor, codec)
 
-    def _scores(self, name: str, heads: Heads) -> str:
+    def _scores(self, name: str, heads: Heads, precision: ScorePrecision) -> str:
         """Attention scores in octaves, from Q and K."""
         square = (*heads.groups, heads.count, heads.tokens, heads.tokens)
         acc = self.product(
-            f"{name}.scores_acc", f"{name}.q", f"{name}.q", self._operand(f"{name}.k", heads.dim), square
+            f"{name}.scores_acc",
+            f"{name}.q",
+            f"{name}.q",
+            self._operand(f"{name}.k", heads.dim, Operand),
+            square,
         )
         # Octaves per accumulator unit; 1/sqrt(D) and log2 e cost nothing here and spare the softmax a multiplier.
         octaves = acc.scale * heads.dim**-0.5 * math.log2(math.e)
-        score = Tensor(shape=square, format=SCORE)
-        ratio = octaves * (1 << SCORE_FRAC_BITS)
+        score = Tensor(shape=square, format=precision.score)
+        ratio = octaves * (1 << precision.score_frac_bits)
         return self.builder.requantize(f"{name}.scores", acc.tensor, ratio, np.zeros(1), score)
 
-    def _biased(self, name: str, scores: str, bias: NDArray[np.float64]) -> str:
-        """`scores` plus `bias` in natural units, saturated: a bias of -100 leaves the least score there is."""
-        b, octaves = self.builder, bias * math.log2(math.e)
-        codes = np.clip(np.rint(octaves * (1 << SCORE_FRAC_BITS)), SCORE.min_code, SCORE.max_code)
-        inputs = {"a": scores, "b": b.constant(f"{name}.bias", codes.astype(np.int64))}
-        output = Tensor(shape=b.tensors[scores].shape, format=SCORE)
-        return b.operation(f"{name}.biased", "residual_adder", inputs, output, bits=SCORE.bits)
+    def _biased(self, name: str, scores: str, bias: NDArray[np.float64], precision: ScorePrecision) -> str:
+        """`scores` plus `bias` in natural units, saturated."""
+        b, score = self.builder, precision.score
+        steps = np.rint(bias * math.log2(math.e) * (1 << precision.score_frac_bits))
+        codes = np.clip(steps, score.min_code, score.max_code)
+        held = b.constant(f"{name}.score_bias", codes.astype(np.int64))
+        unit = math.log(2) * 2.0**-precision.score_frac_bits
+        b.decoding[held] = {"kind": "uniform", "scale": unit.hex(), "zero_point": 0}
+        inputs = {"a": scores, "b": held}
+        output = Tensor(shape=b.tensors[scores].shape, format=score)
+        return b.operation(f"{name}.biased", "residual_adder", inputs, output, bits=score.bits)
 
     def _softmax(self, name: str, scores: str, heads: Heads) -> str:
         """Codes of the attention probabilities."""
@@ -114,25 +136,25 @@ class TransformerSteps(Steps):
         """Attention probabilities times V, heads merged, through the output projection."""
         site = f"{name}.proj_input"
         shape = (*heads.groups, heads.count, heads.tokens, heads.dim)
-        v = self._operand(f"{name}.v", heads.tokens, transposed=True)
+        v = self._operand(f"{name}.v", heads.tokens, Values)
         acc = self.product(f"{name}.mix_acc", probability_codes, f"{name}.softmax", v, shape)
         mixed = self.encode(f"{name}.mix", acc, site, shape, marked=False)
-        whole = (*heads.groups, heads.tokens, heads.channels)
-        merged = self.builder.move(site, mixed, whole, kind="merge_heads")
+        tokens = (*heads.groups, heads.tokens)
+        merged = self.builder.move(site, mixed, (*tokens, heads.channels), kind="merge_heads")
         self.mark(merged, self.codec(site))
-        wide = self.linear(f"{name}.proj", merged, site, whole)
-        return self.residual(f"{name}.proj", wide, whole)
+        whole = (*tokens, len(self.weights[f"{name}.proj.bias"]))
+        return self.residual(f"{name}.proj", self.linear(f"{name}.proj", merged, site, whole), whole)
 
-    def _operand(self, site: str, depth: int, *, transposed: bool = False) -> Operand:
-        """Q·K's K, in rows as it is, or V, whose rows are the sum's index (`transposed`)."""
+    def _operand(self, site: str, depth: int, kind: type[Operand]) -> Operand:
+        """Q·K's K, in rows as it is, or V, whose rows are the sum's index."""
         codec: UniformCodec = self.uniform(site)
         zero_point = int(codec.zero_point)
-        return Operand(
+        return kind(
             name=site,
             weights=None,
             zero_point=zero_point,
             reach=centred_range(codec.bits, zero_point),
             depth=depth,
             scale=np.array([float(codec.scale)]),
-            transposed=transposed,
+            transposed=kind is Values,
         )

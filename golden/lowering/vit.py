@@ -2,7 +2,6 @@
 
 from golden.calibrate import Calibrated
 from golden.formats import Integer
-from golden.lowering.steps import RESIDUAL
 from golden.lowering.transformer import Heads, TransformerSteps
 from golden.program import Tensor
 from golden.vit import Shape, Vit
@@ -30,7 +29,7 @@ class VitLowering(TransformerSteps):
         whole = (patches, shape.dim)
         tokens = self.residual("patch_embed.proj", self.linear("patch_embed.proj", moved, site, whole), whole)
         rows = self.residual_constant("prefix")
-        output = Tensor(shape=(shape.tokens, shape.dim), format=RESIDUAL)
+        output = Tensor(shape=(shape.tokens, shape.dim), format=self.residual_format)
         x = b.operation("tokens", "move", {"x": tokens, "rows": rows}, output, kind="prepend")
         return self.add("embed", x, self.residual_constant("pos_embed"))
 

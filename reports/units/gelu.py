@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from golden.lowering.gelu_table import FRAC_BITS, TABLE_FRAC_BITS, gelu_table
+from golden.lowering.gelu_table import TABLE_FRAC_BITS, gelu_table
 from reports.registry import reference_parameters
 from reports.stimuli import column, ends, steps, stream, uniform
 from sim.unit import Beats
@@ -17,7 +17,7 @@ def _spec(out_bits: int) -> Gelu:
     table = gelu_table(scale, out_bits)
     return Gelu(
         in_bits=table.in_bits,
-        frac_bits=FRAC_BITS,
+        frac_bits=table.frac_bits,
         table_frac_bits=TABLE_FRAC_BITS,
         table=tuple(table.table),
         table_step=table.table_step,

@@ -8,7 +8,7 @@ from golden.codecs.log2 import Log2Codec
 from golden.formats import Integer
 from golden.lowering.bounds import shifted_sum
 from golden.lowering.builder import ProgramBuilder
-from golden.lowering.scores import LOG_FRAC_BITS, score_parameters
+from golden.lowering.scores import LOG_CODES
 from golden.lowering.wide import Operand, Wide
 from golden.program import Tensor
 
@@ -26,10 +26,10 @@ def encode_scores(
         "softmax",
         {"x": scores},
         Tensor(shape=shape, format=Integer(bits=codec.bits, signed=False), site=site),
-        **score_parameters(shape[-1]),
+        **LOG_CODES.parameters(shape[-1]),
         code_bits=codec.bits,
         steps_per_octave=codec.steps_per_octave,
-        log2_scale=round(math.log2(float(codec.scale)) * (1 << LOG_FRAC_BITS)),
+        log2_scale=round(math.log2(float(codec.scale)) * (1 << LOG_CODES.log_frac_bits)),
     )
 
 
