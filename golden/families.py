@@ -5,9 +5,11 @@ from typing import Any
 
 from golden.errors import UserError
 from golden.model import Model
+from golden.swin import swin_from_timm
 from golden.vit import vit_from_timm
 
 FAMILIES: Mapping[str, Callable[[Any], Model]] = {
+    "SwinTransformer": swin_from_timm,
     "VisionTransformer": vit_from_timm,
     "VisionTransformerDistilled": vit_from_timm,
 }

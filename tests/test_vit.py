@@ -93,7 +93,7 @@ def test_a_recorder_sees_every_site_once_and_changes_nothing() -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "swin": (lambda: timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1, 1, 1)), "SwinTransformer"),
+    "swin v2": (lambda: timm.create_model("swinv2_tiny_window8_256", depths=(1, 1, 1, 1)), "SwinTransformerV2"),
     "resnet": (lambda: timm.create_model("resnet10t"), "ResNet"),
     "pooled": (lambda: random_model(global_pool="avg"), "pooling other than the class token"),
     "no class token": (lambda: random_model(global_pool="avg", class_token=False), "pooling other than"),
