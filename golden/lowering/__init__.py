@@ -2,8 +2,10 @@
 
 from golden.calibrate import Calibrated
 from golden.errors import UserError
+from golden.lowering.swin import SwinLowering
 from golden.lowering.vit import VitLowering
 from golden.program import Program
+from golden.swin import Swin
 from golden.vit import Vit
 
 __all__ = ["lower"]
@@ -12,6 +14,9 @@ __all__ = ["lower"]
 def lower(calibrated: Calibrated, provenance: dict[str, str | int]) -> Program:
     """The integer program of a calibrated model, with hardware zero in its log codes."""
     calibrated = calibrated.with_zero("hardware")
-    if isinstance(calibrated.model, Vit):
-        return VitLowering(calibrated, calibrated.model).program(provenance)
+    match calibrated.model:
+        case Vit() as model:
+            return VitLowering(calibrated, model).program(provenance)
+        case Swin() as model:
+            return SwinLowering(calibrated, model).program(provenance)
     raise UserError(f"{type(calibrated.model).__name__} has no lowering")
