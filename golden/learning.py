@@ -172,14 +172,17 @@ class Module:
                 torch.autograd.backward(self.settings.rounding_weight * r.indecision(exponent))
 
     def _loss(self, output: Tensor, attention: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """Of some images, summed: squared error per token, and KL(FP || Q) over the keys of heads and queries."""
+        """Of some images, summed: squared error per token, and the divergence of attention."""
         tokens = output[0].numel() // output.shape[-1]
         loss = (output - self.target.output[images]).square().sum() / tokens
         for site, found in attention.items():
             wanted = self.target.attention[site][images]
-            divergence = F.kl_div(self._log(found), self._log(wanted), reduction="sum", log_target=True)
-            loss = loss + self.settings.attention_weight * divergence
+            apart = divergence(wanted, found, self.settings.attention_temperature)
+            loss = loss + self.settings.attention_weight * apart
         return loss
 
-    def _log(self, probabilities: Tensor) -> Tensor:
-        return torch.log_softmax(probabilities / self.settings.attention_temperature, dim=-1)
+
+def divergence(wanted: Tensor, found: Tensor, temperature: float) -> Tensor:
+    """KL(wanted || found) over the last axis of the softmax of probabilities / temperature, summed over the others."""
+    logs = [torch.log_softmax(probabilities / temperature, dim=-1) for probabilities in (found, wanted)]
+    return F.kl_div(*logs, reduction="sum", log_target=True)
