@@ -202,7 +202,7 @@ def test_gelu_codes_of_every_input(scale: float, bits: int) -> None:
     )  # fmt: skip
     steps = F.gelu(h.double() * scale / (1 << table.frac_bits)) / scale
     assert bool(codes.eq((steps + zero_point).round().clamp(0, (1 << bits) - 1)).double().mean() > 0.996)
-    # Rounding to a code is half; entries and interpolation round to 2^-9 code each, and a centred chord misses by g'' w²/12.
+    # Rounding to a code is half; entries and interpolation round below it, and a centred chord misses by g'' w²/12.
     width = scale / (1 << table.frac_bits) * (1 << table.table_step)
     bound = 0.5 + 2 * 2.0 ** -(table.frac_bits + TABLE_FRAC_BITS) + 0.8 * width**2 / 12 / scale
     unsaturated = (steps + zero_point > 0) & (steps + zero_point < (1 << bits) - 1)
