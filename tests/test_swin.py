@@ -254,6 +254,28 @@ def test_a_mask_covers_what_the_shift_brought_together() -> None:
     assert float(probabilities["open"][hidden].mean()) > 0.01
 
 
+def test_the_program_holds_the_biases() -> None:
+    """In 1/512 octave; where a mask leaves 64 octaves of its 144, all of the row are 16 octaves higher."""
+    for name, stage, block in swin().shape.blocks():
+        octaves = swin().weights[f"{name}.attn.score_bias"].double().numpy() / np.log(2)
+        if stage.shifts[block]:
+            assert octaves.min() < -64
+            octaves = np.where(octaves < -64, -64, octaves) + 16
+        held = program().constants[f"{name}.attn.score_bias"]
+        assert held.shape == octaves.shape
+        assert np.abs(held - 512 * octaves).max() <= 0.5 + 1e-9
+
+
+def test_epsilon_is_in_the_units_of_what_it_is_added_to() -> None:
+    """Patches have a scale of their own, the residual stream another."""
+    model = from_timm(random_timm(norm_layer=partial(nn.LayerNorm, eps=0.5)))
+    images = torch.randn(IMAGES, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    calibration = calibrate(model, images, load_scheme("repq"), weight_bits=8, act_bits=8)
+    program = lower(calibration, {})
+    tensors = Executor(program).run(codes_of(calibration, 2), capture="all").tensors
+    assert max(site.largest for site in site_agreement(calibration, program, tensors)) <= 1
+
+
 def test_cycles_are_counted() -> None:
     entries = schedule(program(), Accelerator.load())
     assert {e.operation for e in entries} == {o.name for o in program().operations if o.unit != "move"}
