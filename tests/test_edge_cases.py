@@ -216,8 +216,10 @@ def test_calibration_refuses_what_is_not_finite(value: float, vit: Vit, batch: T
 
 
 def test_calibration_names_the_site_that_overflows(vit: Vit, batch: Tensor) -> None:
-    w = vit.weights["patch_embed.proj.weight"]
-    huge = vit.with_weights({**vit.weights, "patch_embed.proj.weight": (w / w.abs().max()) * 3e38})
+    names = ("patch_embed.proj.bias", "pos_embed")  # finite each, and added to one another
+    huge = vit.with_weights(
+        {**vit.weights, **{name: torch.full_like(vit.weights[name], 3e38) for name in names}}
+    )
     assert "values at site embed are not finite" in refusal(huge, batch)
 
 
