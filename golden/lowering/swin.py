@@ -23,9 +23,9 @@ FINE_BITS = 16
 """LayerNorm outputs that are not yet at a site: as fine as the unit makes them."""
 
 MASK_OCTAVES, RAISED_OCTAVES = 64, 16
-"""A masked score lies 64 octaves (44 in natural units) lower: of its probability no format here keeps anything. All
-scores of the row are 16 octaves higher, which changes no probability: scores of ±16 octaves then meet no saturation,
-masked or not, and those that do are masked, down to 48 octaves."""
+"""A masked score lies 64 octaves (44 in natural units) lower: a weight of 2^-64, of which no sum keeps anything. All
+scores of such a row are 16 octaves higher, which changes no probability but leaves room below: within ±16 octaves none
+saturates. Beyond, masked ones saturate first, at 48 octaves (33 natural units) the others."""
 
 
 class SwinLowering(TransformerSteps):
