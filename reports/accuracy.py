@@ -14,7 +14,7 @@ from rich.markup import escape
 from golden.errors import InvariantError, UserError
 from golden.model import sites_of
 from golden.scheme import Scheme, load_scheme
-from reports.accuracy_point import FOLDER, Plan, Point, measured
+from reports.accuracy_point import FOLDER, Cell, Clock, Plan, Point, measured
 from reports.accuracy_published import load_published
 from reports.accuracy_survey import Survey
 from reports.accuracy_table import markdown, terminal_table
@@ -30,6 +30,8 @@ from sim.accelerator import Accelerator
 
 DEFAULT_SCHEMES = ("repq", "tsptq", "dopq", "adfq", "uniform", "fqvit", "ptq4vit")
 """Of these, all that ship."""
+COMMAND_WIDTH = 100
+"""Characters after which the command line goes on in the next line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +59,13 @@ class Request:
         options += [("--limit", str(choice.limit))] if choice.limit is not None else []
         options += [("--seed", str(choice.seed)), ("--batch-size", str(self.batch_size))]
         options += [("--check-images", str(self.checked_images)), ("--out", short(self.out))]
-        words = [f"{name} {shlex.quote(value)}" for name, value in options]
-        return "vitrtl accuracy " + " \\\n    ".join(
-            " ".join(words[i : i + 4]) for i in range(0, len(words), 4)
-        )
+        lines = ["vitrtl accuracy"]
+        for word in (f"{name} {shlex.quote(value)}" for name, value in options):
+            if len(lines[-1]) + len(word) < COMMAND_WIDTH:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+        return " \\\n    ".join(lines)
 
 
 def run_accuracy(request: Request) -> bool:
@@ -69,26 +74,24 @@ def run_accuracy(request: Request) -> bool:
     schemes = [load_scheme(name) for name in names]
     _check_labels(names, schemes)
     accelerator = Accelerator.load()
-    workload = load_workload(replace(request.choice, scheme=names[0]))
-    for scheme in schemes:
-        scheme.check_names(*sites_of(workload.model))
+    workload = _load(request.choice, names, schemes)
     plan = Plan(
         accelerator=accelerator,
         batch_size=request.batch_size,
         checked_images=request.checked_images,
         out=request.out,
     )
-    jobs = [
-        (workload.with_scheme(scheme), Bits(weight=width, act=width, prefix=scheme.name))
+    cells = [
+        Cell(scheme, Bits(weight=width, act=width, prefix=scheme.name))
         for scheme in schemes
         for width in request.widths
     ]
-    points, failures = _measure(plan, workload, jobs)
+    points, failures = _measure(plan, workload, cells)
     survey = Survey(
         results=_results(request, schemes, workload, points, accelerator),
         images=_images(request.choice, workload),
         command=request.command(names),
-        grid=tuple(bits for _, bits in jobs),
+        grid=tuple(cell.bits for cell in cells),
         points=points,
         labels=tuple(workload.images.labels.tolist()),
         failures=failures,
@@ -96,6 +99,16 @@ def run_accuracy(request: Request) -> bool:
     )
     _publish(survey, request.out)
     return not failures and all(row.differing == 0 for row in survey.results.tables.exactness)
+
+
+def _load(choice: Choice, names: Sequence[str], schemes: Sequence[Scheme]) -> Workload:
+    """The workload under the first scheme that draws few images; UserError where any scheme does not fit it."""
+    few = next((n for n, s in zip(names, schemes, strict=True) if s.reconstruction is None), names[0])
+    workload = load_workload(replace(choice, scheme=few))
+    for scheme in schemes:
+        scheme.check_names(*sites_of(workload.model))
+        workload.check_enough(scheme)
+    return workload
 
 
 def shipped_defaults() -> tuple[str, ...]:
@@ -126,30 +139,30 @@ def _check_labels(names: Sequence[str], schemes: Sequence[Scheme]) -> None:
 
 
 def _measure(
-    plan: Plan, workload: Workload, jobs: Sequence[tuple[Workload, Bits]]
+    plan: Plan, workload: Workload, cells: Sequence[Cell]
 ) -> tuple[dict[str, Point], dict[str, str]]:
     """Points by label, from disk where they are there, and what broke; the float model is the first point."""
-    keys = {bits.label: plan.key(of, bits) for of, bits in jobs}
+    keys = {cell.bits.label: plan.key(workload, cell) for cell in cells}
     kept = {label: point for label, key in keys.items() if (point := plan.load(label, key))}
     if kept:
-        _note(f"{len(kept)} of {len(jobs)} points taken from {plan.out / FOLDER}")
+        _note(f"{len(kept)} of {len(cells)} points taken from {plan.out / FOLDER}")
     points, failures = {FLOAT: _float(plan, workload)}, {}
-    clock = [point.seconds for point in kept.values()]
-    for number, (of, bits) in enumerate(jobs, 1):
-        label = bits.label
+    clock = Clock({cell.bits: kept[cell.bits.label].seconds for cell in cells if cell.bits.label in kept})
+    waiting = [cell.bits for cell in cells if cell.bits.label not in kept]
+    for number, cell in enumerate(cells, 1):
+        label = cell.bits.label
         if label in kept:
             points[label] = kept[label]
             continue
-        waiting = sum(b.label not in kept for _, b in jobs[number - 1 :])
-        _note(f"point {number} of {len(jobs)}: {label}{_left(clock, waiting)}")
+        _note(f"point {number} of {len(cells)}: {label}{clock.left(waiting)}")
         try:
-            points[label] = _point(plan, of, bits, keys[label])
+            points[label] = _point(plan, workload, cell, keys[label])
+            clock.seconds[cell.bits] = points[label].seconds
         except (InvariantError, ValueError) as error:
             # A bug, or a codec that refuses its tensor: loud, and no reason to lose the other points.
             failures[label] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             console.print(f"[red]{escape(label)}[/red]: {escape(failures[label])}", highlight=False)
-        else:
-            clock.append(points[label].seconds)
+        waiting.remove(cell.bits)
     return points, failures
 
 
@@ -164,20 +177,13 @@ def _float(plan: Plan, workload: Workload) -> Point:
     return point
 
 
-def _point(plan: Plan, workload: Workload, bits: Bits, key: str) -> Point:
-    began, evaluation = time.monotonic(), plan.evaluation(workload)
-    evaluation.run(bits)
+def _point(plan: Plan, workload: Workload, cell: Cell, key: str) -> Point:
+    # The scheme's images are drawn here and dropped after: those of a reconstruction take 600 MB.
+    began, evaluation = time.monotonic(), plan.evaluation(workload.with_scheme(cell.scheme))
+    evaluation.run(cell.bits)
     point = measured(evaluation, key, time.monotonic() - began)
-    plan.save(bits.label, point)
+    plan.save(cell.bits.label, point)
     return point
-
-
-def _left(clock: Sequence[float], waiting: int) -> str:
-    """Estimate from the points so far, those of earlier runs included."""
-    if not clock:
-        return ""
-    seconds = waiting * sum(clock) / len(clock)
-    return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
 
 
 def _results(

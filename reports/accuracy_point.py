@@ -2,14 +2,19 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from golden.errors import UserError
+from golden.reconstruction import best_device
+from golden.scheme import Scheme
 from reports.checkpoint import key_of
 from reports.choice import Bits
 from reports.evaluation import Evaluation
@@ -24,6 +29,14 @@ COMPUTING = ("vitrtl", "python", "platform", "torch", "timm", "numpy", "numba")
 """Tools that decide a figure; the others draw or synthesise."""
 _DECIDING = ("evaluation.py", "predictions.py", "tables.py", "workload.py")
 """Files of reports that shape a point's rows; of golden and sim all do."""
+
+
+class Cell(NamedTuple):
+    """A point of the table before it is measured."""
+
+    scheme: Scheme
+    bits: Bits
+    """Prefixed with the scheme's name."""
 
 
 class Point(Row):
@@ -47,8 +60,8 @@ class Plan:
     checked_images: int
     out: Path
 
-    def key(self, workload: Workload, bits: Bits | None) -> str:
-        """Key of a point; `bits` None: the float model, which no scheme, calibration or accelerator decides."""
+    def key(self, workload: Workload, cell: Cell | None) -> str:
+        """Key of a point; no cell: the float model, which no scheme, calibration or accelerator decides."""
         tools = tool_versions()
         parts: list[object] = [
             sources_digest(),
@@ -57,10 +70,10 @@ class Plan:
             workload.images.digest(),
             self.batch_size,
         ]
-        if bits is not None:
-            # With the seed, what calibration draws from and how many the scheme asks for decide the draw.
-            source, scheme = workload.calibration_source.digest(), workload.scheme.model_dump_json()
-            parts += [bits.label, scheme, source, self.checked_images, self.accelerator]
+        if cell is not None:
+            # The seed, what calibration draws from and how many the scheme asks for decide the draw.
+            parts += [cell.bits.label, cell.scheme.model_dump_json(), workload.calibration_source.digest()]
+            parts += [best_device().type, self.checked_images, self.accelerator]
         return key_of(*parts)
 
     def evaluation(self, workload: Workload) -> Evaluation:
@@ -95,6 +108,25 @@ class Plan:
 
     def _file(self, label: str) -> Path:
         return self.out / FOLDER / f"{slug(label)}.json"
+
+
+@dataclass(slots=True)
+class Clock:
+    """How long points took, those of earlier runs included."""
+
+    seconds: dict[Bits, float]
+
+    def left(self, waiting: Sequence[Bits]) -> str:
+        """Estimate for the `waiting` points from others of the same scheme, or from all; nothing before the first."""
+        if not self.seconds:
+            return ""
+        seconds = sum(self._of(bits.prefix) for bits in waiting)
+        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
+
+    def _of(self, scheme: str) -> float:
+        """Mean of a point of `scheme`: learning makes one take a hundred times as long as another's."""
+        alike = [taken for bits, taken in self.seconds.items() if bits.prefix == scheme]
+        return mean(alike or self.seconds.values())
 
 
 def measured(evaluation: Evaluation, key: str, seconds: float) -> Point:

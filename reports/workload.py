@@ -34,6 +34,16 @@ class Workload:
     provenance: dict[str, str | int]
     """What the program should remember of where it came from."""
 
+    def check_enough(self, scheme: Scheme) -> None:
+        """UserError where `scheme` asks for more images than there are to calibrate on."""
+        settings, source = scheme.reconstruction, self.calibration_source
+        count = max(scheme.calibration.images, settings.images if settings else 0)
+        if count > len(source):
+            raise UserError(
+                f"scheme {scheme.name} needs {count} images, but {source.describe()} has only {len(source)}; "
+                "give --calib a larger folder"
+            )
+
     def with_scheme(self, scheme: Scheme) -> "Workload":
         """The same work under another scheme, on as many calibration images as that one asks for."""
         count, calibration = scheme.calibration.images, self.calibration

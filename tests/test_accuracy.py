@@ -5,6 +5,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from importlib.resources import files
@@ -18,11 +19,11 @@ from pydantic import ValidationError
 
 from golden.digits.dataset import indices, pixels_and_labels
 from golden.errors import InvariantError, UserError
-from golden.scheme import load_scheme
+from golden.scheme import Reconstruction, load_scheme
 from reports import evaluation
 from reports.accuracy import shipped_defaults, short
 from reports.accuracy_margin import margin, mcnemar
-from reports.accuracy_point import Plan
+from reports.accuracy_point import Cell, Clock, Plan
 from reports.accuracy_published import Published, load_published
 from reports.accuracy_survey import Survey
 from reports.accuracy_table import markdown
@@ -232,35 +233,50 @@ def test_what_decides_a_point_voids_it(
 
 
 def test_keys_tell_points_apart(images: Path, tmp_path: Path) -> None:
-    plan: dict[str, Any] = {
-        "accelerator": Accelerator.load(),
+    accelerator, repq, uniform = Accelerator.load(), load_scheme("repq"), load_scheme("uniform")
+    given: dict[str, Any] = {
+        "accelerator": accelerator,
         "batch_size": 4,
         "checked_images": 1,
         "out": tmp_path,
     }
-    bits = Bits(weight=4, act=4, prefix="repq")
-    work = load_workload(Choice(model="vitrtl_digits"))
-    faster = Accelerator(clock_mhz=plan["accelerator"].clock_mhz + 1, shares=plan["accelerator"].shares)
-    slower_rounding = load_scheme("repq").model_copy(update={"paper": "mine"})
-    files_instead = Choice(model="vitrtl_digits", images=images)
+    faster = Accelerator(clock_mhz=accelerator.clock_mhz + 1, shares=accelerator.shares)
+    bits, digits = Bits(weight=4, act=4, prefix="repq"), Choice(model="vitrtl_digits")
+
+    default = Cell(repq, bits)
+
+    def key(cell: Cell | None = default, choice: Choice = digits, **change: Any) -> str:
+        return Plan(**given | change).key(load_workload(choice), cell)
+
     keys = [
-        Plan(**plan).key(work, bits),
-        Plan(**plan).key(work, None),
-        Plan(**plan).key(work, Bits(weight=4, act=3, prefix="repq")),
-        Plan(**plan).key(work.with_scheme(load_scheme("uniform")), bits),
-        Plan(**plan).key(work.with_scheme(slower_rounding), bits),
-        Plan(**plan | {"batch_size": 5}).key(work, bits),
-        Plan(**plan | {"checked_images": 2}).key(work, bits),
-        Plan(**plan | {"accelerator": faster}).key(work, bits),
-        Plan(**plan).key(load_workload(Choice(model="vitrtl_digits", seed=1)), bits),
-        Plan(**plan).key(load_workload(files_instead), bits),
-        Plan(**plan).key(load_workload(Choice(model="vitrtl_digits", images=images, limit=12)), bits),
-        Plan(**plan).key(load_workload(Choice(model="vitrtl_digits", calib=images)), bits),
+        key(),
+        key(None),
+        key(Cell(repq, Bits(weight=4, act=3, prefix="repq"))),
+        key(Cell(uniform, bits)),
+        key(Cell(repq.model_copy(update={"reconstruction": Reconstruction()}), bits)),
+        key(batch_size=5),
+        key(checked_images=2),
+        key(accelerator=faster),
+        key(choice=replace(digits, seed=1)),
+        key(choice=replace(digits, images=images)),
+        key(choice=replace(digits, images=images, limit=12)),
+        key(choice=replace(digits, calib=images)),
     ]
     assert len(set(keys)) == len(keys)
-    assert Plan(**plan).key(load_workload(Choice(model="vitrtl_digits")), bits) == keys[0]
+    assert key() == keys[0]
     # The float model is one for all schemes.
-    assert Plan(**plan).key(work.with_scheme(load_scheme("uniform")), None) == keys[1]
+    assert key(None, choice=replace(digits, scheme="uniform"), checked_images=2) == keys[1]
+
+
+def test_the_time_left_is_judged_by_points_of_the_same_scheme() -> None:
+    slow, quick, new = (
+        [Bits(weight=bits, act=bits, prefix=scheme) for bits in (8, 4)] for scheme in ("slow", "quick", "new")
+    )
+    assert Clock({}).left(slow) == ""
+    clock = Clock({slow[0]: 600.0, quick[0]: 20.0})
+    assert clock.left(quick[1:]) == ", about 20 s left"
+    assert clock.left([*slow[1:], *quick[1:]]) == ", about 10 min left"
+    assert clock.left(new) == ", about 10 min left"  # 2 x 310 s
 
 
 def test_a_failing_point_loses_no_other(
@@ -344,6 +360,7 @@ def test_a_workload_takes_as_many_calibration_images_as_its_scheme_asks_for() ->
         ("--scheme repqvit", ["'repqvit'", ".toml", "did you mean repq?"]),
         ("--scheme repq --scheme nowhere.toml", ["nowhere.toml", "cannot be read"]),
         ("--scheme uniform --scheme twin.toml", ["uniform", "twin.toml", "both named 'uniform'", "another name"]),
+        ("--scheme repq --scheme learns.toml", ["scheme learns needs 1024 images", "only 160", "--calib"]),
         ("--scheme lost.toml", ["scheme lost", "'blocks.9.*'", "no site or layer"]),
         ("--model deit_tny_patch16_224 --images . --calib .", ["mean deit_tiny_patch16_224"]),
         ("--images nowhere", ["image folder nowhere", "does not exist"]),
@@ -367,6 +384,8 @@ def test_a_mistake_is_answered_in_one_line(
     Path("twin.toml").write_text(uniform, encoding="utf-8")
     lost = uniform.replace('"uniform"', '"lost"', 1) + '[[layers]]\nmatch = "blocks.9.*"\nweight_bits = 8\n'
     Path("lost.toml").write_text(lost, encoding="utf-8")
+    learns = uniform.replace('"uniform"', '"learns"', 1) + "[reconstruction]\n"
+    Path("learns.toml").write_text(learns, encoding="utf-8")
     words = arguments.split()
     assert vitrtl("accuracy", *words, *([] if "--out" in words else ["--out", "out"])) == 2
     out, err = capsys.readouterr()
