@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from golden.codecs.uniform import UniformCodec
 from golden.formats import Integer
 from golden.lowering.bounds import centred_range
-from golden.lowering.builder import ProgramBuilder
 from golden.lowering.formats import lowering_of
 from golden.lowering.scores import LOG_CODES, PROBABILITIES, ScorePrecision, probabilities
 from golden.lowering.steps import Steps
@@ -32,16 +31,6 @@ class Heads:
     def channels(self) -> int:
         """Channels of all heads."""
         return self.count * self.dim
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Values(Operand):
-    """V of one attention, or of the attentions of several windows."""
-
-    def rows(self, builder: ProgramBuilder) -> str:
-        """Its name in the layout [.., N, K]."""
-        *lead, tokens, width = builder.tensors[self.name].shape
-        return builder.move(f"{self.name}_transposed", self.name, (*lead, width, tokens), kind="transpose")
 
 
 class TransformerSteps(Steps):
@@ -99,7 +88,7 @@ class TransformerSteps(Steps):
             f"{name}.scores_acc",
             f"{name}.q",
             f"{name}.q",
-            self._operand(f"{name}.k", heads.dim, Operand),
+            self._operand(f"{name}.k", heads.dim),
             square,
         )
         # Octaves per accumulator unit; 1/sqrt(D) and log2 e cost nothing here and spare the softmax a multiplier.
@@ -136,7 +125,7 @@ class TransformerSteps(Steps):
         """Attention probabilities times V, heads merged, through the output projection."""
         site = f"{name}.proj_input"
         shape = (*heads.groups, heads.count, heads.tokens, heads.dim)
-        v = self._operand(f"{name}.v", heads.tokens, Values)
+        v = self._operand(f"{name}.v", heads.tokens, transposed=True)
         acc = self.product(f"{name}.mix_acc", probability_codes, f"{name}.softmax", v, shape)
         mixed = self.encode(f"{name}.mix", acc, site, shape, marked=False)
         tokens = (*heads.groups, heads.tokens)
@@ -145,16 +134,16 @@ class TransformerSteps(Steps):
         whole = (*tokens, len(self.weights[f"{name}.proj.bias"]))
         return self.residual(f"{name}.proj", self.linear(f"{name}.proj", merged, site, whole), whole)
 
-    def _operand(self, site: str, depth: int, kind: type[Operand]) -> Operand:
-        """Q·K's K, in rows as it is, or V, whose rows are the sum's index."""
+    def _operand(self, site: str, depth: int, *, transposed: bool = False) -> Operand:
+        """Q·K's K, in rows as it is, or V, whose rows are the sum's index (`transposed`)."""
         codec: UniformCodec = self.uniform(site)
         zero_point = int(codec.zero_point)
-        return kind(
+        return Operand(
             name=site,
             weights=None,
             zero_point=zero_point,
             reach=centred_range(codec.bits, zero_point),
             depth=depth,
             scale=np.array([float(codec.scale)]),
-            transposed=kind is Values,
+            transposed=transposed,
         )

@@ -45,8 +45,8 @@ class Operand:
             return builder.constant(self.name, self.weights)
         if not self.transposed:
             return self.name
-        heads, tokens, width = builder.tensors[self.name].shape
-        return builder.move(f"{self.name}_transposed", self.name, (heads, width, tokens), kind="transpose")
+        *lead, tokens, width = builder.tensors[self.name].shape
+        return builder.move(f"{self.name}_transposed", self.name, (*lead, width, tokens), kind="transpose")
 
     def columns(self, builder: ProgramBuilder) -> str:
         """Its name in the layout [.., K, N]."""

@@ -47,7 +47,7 @@ class Gelu(Unit):
     zero_point: int
     """Output code that means 0, any integer of at most 32 bits."""
     out_bits: int
-    """Width of the unsigned output code, 1 to 16."""
+    """Width of the unsigned output code, 1 to 24."""
     latency: ClassVar[int] = 4
     """Registers after: |h| and table; slope times distance; rectified less bump; code."""
 
@@ -58,7 +58,7 @@ class Gelu(Unit):
             "table_frac_bits": (0, 20),
             "table_step": (0, 40),
             "zero_point": (-(1 << 31), (1 << 31) - 1),
-            "out_bits": (1, 16),
+            "out_bits": (1, 24),
         }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:

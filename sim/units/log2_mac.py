@@ -136,7 +136,7 @@ class Log2Mac(Unit):
 
         Args:
             a: `[.., M, K]` log2 codes.
-            w: `[.., K, N]` with the leading axes of `a`.
+            w: `[K, N]`, shared by all of `a`, or `[.., K, N]` with its leading axes.
 
         Returns:
             `[.., M, N]` accumulators with F fraction bits.
@@ -144,14 +144,16 @@ class Log2Mac(Unit):
         Raises:
             InvariantError: a code lies outside its format, or an accumulator outside `acc_bits`.
         """
-        if w.shape[:-2] != a.shape[:-2]:
+        shared = w.ndim == 2  # all of `a` are then the rows of one product
+        if not shared and w.shape[:-2] != a.shape[:-2]:
             raise InvariantError(
                 f"log2_mac operands a {a.shape} and w {w.shape} differ in their leading axes"
             )
         check_length("the rows of log2_mac operand w", w.shape[-2], a.shape[-1])
         codes = check_codes("log2_mac operand a", a, self.code_format)
         terms = (check_codes("log2_mac operand w", w, self.w_format) - self.w_zero_point) << self.frac_bits
-        sums = self._sums(codes.reshape(-1, *a.shape[-2:]), terms.reshape(-1, *w.shape[-2:]))
+        groups = (1, -1, a.shape[-1]) if shared else (-1, *a.shape[-2:])
+        sums = self._sums(codes.reshape(groups), terms.reshape(-1, *w.shape[-2:]))
         acc = sums[0]
         if self.steps_per_octave == 2:
             acc = acc + ((sums[1] * SQRT2 + (1 << (SQRT2_FRAC_BITS - 1))) >> SQRT2_FRAC_BITS)

@@ -140,7 +140,7 @@ def test_every_table_entry_counts(entry: int) -> None:
     ("changes", "message"),
     [
         ({"in_bits": 41}, r"in_bits must be in \[2, 40\], not 41"),
-        ({"out_bits": 0}, r"out_bits must be in \[1, 16\], not 0"),
+        ({"out_bits": 0}, r"out_bits must be in \[1, 24\], not 0"),
         ({"table": (0,)}, "table must have at least 2 entries"),
         ({"table": (3, -1, 0)}, "none negative"),
         ({"table": (3, 1)}, "the last 0"),

@@ -15,11 +15,11 @@ from golden.program import Tensor
 
 IN_BITS = UNITY_BITS + 1
 """Width of what is encoded: up to twice the scale, beyond which every value has code 0 anyway."""
-JOIN_BITS = 8
+JOIN_BITS = 4
 FRAC_BITS = MAX_OCTAVES + JOIN_BITS
 """Fraction bits of the accumulator: no shifted weight loses a bit, so nothing rounds towards minus infinity. What is
-left to round is where the odd codes' √2 joins: at 3 bits a weight step is some 500 residual codes, and half of 2^-20
-of it no error. More would not fit the requantizer behind a layer of 4096 inputs."""
+left to round is where the odd codes' √2 joins: at 3 bits a weight step is some 500 residual codes, and half of 2^-16
+of it 0.004 of a code."""
 
 
 def fine(codec: ShiftLog2Codec) -> UniformCodec:
