@@ -80,9 +80,10 @@ def test_one_sided_data_put_the_zero_point_outside_the_codes(low: float, high: f
     top = (1 << bits) - 1
     assert int(codec.zero_point) < 0 or int(codec.zero_point) > top
     assert codec.encode(x).unique().tolist() == list(range(top + 1))
-    # The range is whole steps wide but its ends need not be whole steps from 0: rounding z costs up to half a step.
-    assert (codec.fake(x) - x).abs().max() <= codec.scale
-    assert (codec.fake(x) - x)[10:-10].abs().median() <= codec.scale / 2
+    # The range is whole steps wide but its ends need not be whole steps from 0: there, rounding z adds half a step.
+    codes, error = codec.encode(x), (codec.fake(x) - x).abs() / codec.scale
+    assert error[(codes > 0) & (codes < top)].max() <= 0.5 + 1e-9
+    assert error.max() <= 1 + 1e-9
     every = torch.arange(top + 1)
     assert codec.encode(codec.decode(every, DTYPE)).equal(every)
 
@@ -229,7 +230,7 @@ def test_outlier_channels_are_those_far_above_the_median(tensors: dict[str, Tens
     x = tensors["blocks.2.attn.residual"].clone()
     x[..., 7] *= 60
     x[..., 20] *= 9
-    x[..., 30] = 0  # a dead channel is no outlier and does not move the median of the others
+    x[..., 22:] = 0  # dead channels, more than half, are no outliers and do not count for the median
     amplitude = x.abs().amax((0, 1))
     for tau in (2.0, 4.0, 40.0):
         site = ChannelShiftSite(format="channel_shift", rule="outlier", threshold=tau)
