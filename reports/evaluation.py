@@ -134,8 +134,9 @@ class Evaluation:
 
     def _calibrate(self, bits: Bits) -> Calibrated:
         workload = self.workload
-        names = sites_of(workload.model)
-        with bar(f"{bits.label} calibrate", len(names.activations) + len(names.layers)) as advance:
+        names, scheme = sites_of(workload.model), workload.scheme
+        fitted = [site for site, kind in names.activations.items() if scheme.format_at(site, kind)]
+        with bar(f"{bits.label} calibrate", len(fitted) + len(names.layers)) as advance:
             calibrated = calibrate(
                 workload.model,
                 workload.calibration,

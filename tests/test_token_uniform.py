@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from golden.agreement import site_agreement, site_values
 from golden.calibrate import Calibrated, calibrate
 from golden.codecs.base import Evidence
-from golden.codecs.token_uniform import FINE_ZERO, MOST_OUTLIERS, TokenUniformCodec, TokenUniformSite
+from golden.codecs.token_uniform import (
+    FINE_ZERO,
+    HEAD_ROOM,
+    MOST_OUTLIERS,
+    TokenUniformCodec,
+    TokenUniformSite,
+)
 from golden.codecs.uniform import UniformCodec, fit_uniform_rows
 from golden.digits import images
 from golden.families import from_timm
@@ -43,7 +49,7 @@ def codec(bits: int = 4, capacity: int = 3) -> TokenUniformCodec:
         zero_point=torch.tensor([[0], [1 << (bits - 2)], [(1 << bits) - 1]]),
         threshold=2.0,
         capacity=capacity,
-        peak=8.0,
+        peak=10.5,
     )
 
 

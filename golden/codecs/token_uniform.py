@@ -27,8 +27,8 @@ FINE_ZERO = 1 << (FINE_BITS - 1)
 """Their zero point."""
 VALUE_BITS = FINE_BITS + 1
 """An outlier's share of its word: a fine code less its zero point, signed."""
-HEAD_ROOM = 2.0
-"""Fine codes hold twice the calibration's peak; beyond they saturate."""
+HEAD_ROOM = 1.5
+"""Fine codes hold one and a half times the calibration's peak; beyond they saturate."""
 MOST_OUTLIERS = 64
 """Longest list of a row: units outlier_list and outlier_mac take no longer one."""
 SPARE = 1.25
