@@ -184,5 +184,5 @@ class Module:
 
 def divergence(wanted: Tensor, found: Tensor, temperature: float) -> Tensor:
     """KL(wanted || found) over the last axis of the softmax of probabilities / temperature, summed over the others."""
-    logs = [torch.log_softmax(probabilities / temperature, dim=-1) for probabilities in (found, wanted)]
-    return F.kl_div(*logs, reduction="sum", log_target=True)
+    q, p = (torch.log_softmax(probabilities / temperature, dim=-1) for probabilities in (found, wanted))
+    return F.kl_div(q, p, reduction="sum", log_target=True)

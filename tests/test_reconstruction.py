@@ -342,6 +342,14 @@ def test_a_scheme_asks_for_it(tmp_path: Path) -> None:
         load_workload(choice(tmp_path, "iteration = 4"))
 
 
+def test_the_papers_setting_differs_in_its_reconstruction_alone() -> None:
+    short, full = load_scheme("adfq"), load_scheme("adfq_paper")
+    assert full.reconstruction == Reconstruction(images=1024, batch=32, iterations=3000)
+    names = {"name": full.name, "reconstruction": full.reconstruction}
+    assert short.reconstruction is not None
+    assert short.model_copy(update=names) == full
+
+
 def test_an_evaluation_runs_it(tmp_path: Path) -> None:
     work = load_workload(choice(tmp_path, "images = 12\nbatch = 12\niterations = 2\nrounding_rate = 0.1"))
     evaluation = Evaluation(
