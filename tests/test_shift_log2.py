@@ -143,8 +143,9 @@ def test_the_offset_folds_into_the_bias_exactly(bits: int, steps: int) -> None:
                 for k, w in zip(codes[0, row], weights[n], strict=True)
             )
             real = (total * Fraction(weight_scale[n]) + Fraction(layer_bias[n])) / step
-            # The bias is held to 2^-29 codes; base √2 also rounds half of 2^-20 where its sums join.
-            slack = Fraction(1, 1 << (29 if steps == 1 else 12))
+            # The bias is held to 2^-24 codes and better. Base √2 also rounds half of 2^-FRAC_BITS where its sums
+            # join, in units of at most 4 · 2^-3, which are 2^9 codes.
+            slack = Fraction(1, 1 << (24 if steps == 1 else shift_log2.FRAC_BITS - 8))
             around = {round_value(real + side, Rounding.HALF_UP) for side in (-slack, slack)}
             assert int(found["out"][0, row, n]) in around
     assert len(np.unique(found["out"])) > 100

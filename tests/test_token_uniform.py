@@ -15,7 +15,6 @@ from golden.calibrate import Calibrated, calibrate
 from golden.codecs.base import Evidence
 from golden.codecs.token_uniform import (
     FINE_ZERO,
-    HEAD_ROOM,
     MOST_OUTLIERS,
     TokenUniformCodec,
     TokenUniformSite,
@@ -245,7 +244,7 @@ def test_every_site_agrees_with_outliers_beside_the_codes(bits: int, vit: Model,
         assert found.largest <= 1, found
         # 16-bit fine codes against 8-bit codes of a fourth of their range; the class token of the first block is the
         # same row in every image, so two of its codes on a boundary are 0.2 % of all.
-        most = 0.012 if bits == 8 and "norm" in found.site else 0.005
+        most = 0.01 if bits == 8 and "norm" in found.site else 0.005
         assert found.different <= most * found.codes, found
 
 
