@@ -21,8 +21,8 @@ class FakeQuantizer:
         return self._activations[site].fake(x) if site in self._activations else x
 
     def weight(self, layer: str, w: Tensor) -> Tensor:
-        """The quantised weight."""
-        return self._weights[layer]
+        """The quantised weight, in the type of the float one."""
+        return self._weights[layer].to(w.dtype)
 
 
 class FakeRecorder(FakeQuantizer):

@@ -46,6 +46,7 @@ class Request:
     out: Path
     batch_size: int
     checked_images: int
+    float64_images: int
 
     def command(self, schemes: Sequence[str]) -> str:
         """The command line, every path reduced to its last two parts, so that none tells whose machine this is."""
@@ -58,7 +59,8 @@ class Request:
         options += [("--bits", str(bits)) for bits in self.widths]
         options += [("--limit", str(choice.limit))] if choice.limit is not None else []
         options += [("--seed", str(choice.seed)), ("--batch-size", str(self.batch_size))]
-        options += [("--check-images", str(self.checked_images)), ("--out", short(self.out))]
+        options += [("--check-images", str(self.checked_images))]
+        options += [("--float64-images", str(self.float64_images)), ("--out", short(self.out))]
         lines = ["vitrtl accuracy"]
         for word in (f"{name} {shlex.quote(value)}" for name, value in options):
             if len(lines[-1]) + len(word) < COMMAND_WIDTH:
@@ -79,6 +81,7 @@ def run_accuracy(request: Request) -> bool:
         accelerator=accelerator,
         batch_size=request.batch_size,
         checked_images=request.checked_images,
+        float64_images=request.float64_images,
         out=request.out,
     )
     cells = [

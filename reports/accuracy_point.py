@@ -58,6 +58,7 @@ class Plan:
     accelerator: Accelerator
     batch_size: int
     checked_images: int
+    float64_images: int
     out: Path
 
     def key(self, workload: Workload, cell: Cell | None) -> str:
@@ -73,7 +74,7 @@ class Plan:
         if cell is not None:
             # The seed, what calibration draws from and how many the scheme asks for decide the draw.
             parts += [cell.bits.label, cell.scheme.model_dump_json(), workload.calibration_source.digest()]
-            parts += [best_device().type, self.checked_images, self.accelerator]
+            parts += [best_device().type, self.checked_images, self.float64_images, self.accelerator]
         return key_of(*parts)
 
     def evaluation(self, workload: Workload) -> Evaluation:
@@ -83,6 +84,7 @@ class Plan:
             accelerator=self.accelerator,
             batch_size=self.batch_size,
             checked_images=self.checked_images,
+            float64_images=self.float64_images,
             out=self.out,
             save_programs=False,
         )

@@ -9,7 +9,7 @@ from reports.accuracy_published import Figure, Published
 from reports.choice import Bits
 from reports.results import FLOAT, Results
 from reports.summary import accuracy_of
-from reports.tables import Accuracy, Level, SiteFidelity
+from reports.tables import FLOAT64_PAIR, Accuracy, Agreement, Level, SiteFidelity
 
 BASELINE = "uniform"
 """Scheme that the others' margins are taken over."""
@@ -55,6 +55,11 @@ class Survey:
         """Percent of images for which integer and hardware-zero fake-quant agree."""
         rows = self.results.tables.agreement
         return next(r.percent for r in rows if (r.run, r.pair) == (label, "integer/fakequant_hardware"))
+
+    def float64_agreement(self, label: str) -> Agreement | None:
+        """How often hardware-zero fake-quant agrees with itself in float64; None where that was not asked for."""
+        rows = self.results.tables.agreement
+        return next((row for row in rows if (row.run, row.pair) == (label, FLOAT64_PAIR)), None)
 
     def sites(self, label: str) -> list[SiteFidelity]:
         """Sites whose codes were compared, the one with most differing codes first."""

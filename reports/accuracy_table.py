@@ -24,7 +24,9 @@ _COMPARED: tuple[Level, ...] = ("fakequant", "integer")
 _LEGEND = """\
 *fake-quant* rounds values in float, with the papers' hidden zero in log formats; *hardware zero* gives zero a code of
 its own (the same function where a scheme has no log format); *integer* is the datapath itself, run by the simulator.
-*agreement* is the share of images for which integer and hardware-zero fake-quant predict the same class. *codes that
+*agreement* is the share of images for which integer and hardware-zero fake-quant predict the same class; *float64* is
+the share for which the latter, in float64, predicts what it predicts in float32 (first images): rounding alone flips a
+few codes, and a network of few bits makes another prediction of them, so no other datapath can agree more. *codes that
 differ* compares the integer datapath with fake quantisation from identical input codes, at the site where most differ;
 *largest distance* is the largest at any site, in codes."""
 
@@ -85,13 +87,14 @@ def _accuracy(survey: Survey, notes: Mapping[str, Figure]) -> str:
             _widths(bits),
             *(_interval(survey.accuracy(bits.label, level)) for level in _LEVELS),
             f"{survey.agreement(bits.label):.1f}",
+            _float64(survey, bits),
             "{} ({})".format(*_codes(survey, bits)),
             _codes(survey, bits)[2],
             "; ".join(_cited(figure, notes) for figure in survey.quoted(bits)),
         ]
         for bits in survey.measured
     ]
-    header = ("scheme", "W/A", *(SHORT_LEVELS[level] for level in _LEVELS), "agreement, %",
+    header = ("scheme", "W/A", *(SHORT_LEVELS[level] for level in _LEVELS), "agreement, %", "float64, %",
               "codes that differ, % (site)", "largest distance", "published, fake-quant")  # fmt: skip
     return _table(header, rows)
 
@@ -154,6 +157,11 @@ def _codes(survey: Survey, bits: Bits) -> tuple[str, str, str]:
         return "unknown", "no site compared", "unknown"
     percent = 100 * (sites[0].code_mismatch_fraction or 0.0)
     return f"{percent:.2f}", sites[0].site, str(max(site.code_mismatch_max or 0 for site in sites))
+
+
+def _float64(survey: Survey, bits: Bits) -> str:
+    row = survey.float64_agreement(bits.label)
+    return "" if row is None else f"{row.percent:.1f} (n = {row.n})"
 
 
 def _interval(row: Accuracy) -> str:

@@ -140,6 +140,9 @@ def accuracy(
     seed: Seed = 0,
     batch_size: BatchSize = 16,
     check_images: CheckImages = 2,
+    float64_images: Annotated[
+        int, typer.Option(help="first images that fake-quant also sees in float64; 0: none")
+    ] = 100,
 ) -> None:
     """Table of schemes and widths on the same images; a killed or extended run measures only what is missing."""
     grid = widths(bits or DEFAULT_WIDTHS)
@@ -163,6 +166,7 @@ def accuracy(
         out=out,
         batch_size=batch_size,
         checked_images=check_images,
+        float64_images=max(float64_images, 0),
     )
     if not run_accuracy(request):
         raise typer.Exit(1)

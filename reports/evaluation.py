@@ -1,7 +1,7 @@
 """One quantised run of a workload: calibrate, fake-quantise, lower, simulate, compare, count cycles."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from reports.results import (
     Speed,
     Tables,
 )
-from reports.tables import slug
+from reports.tables import FLOAT64_PAIR, slug
 from reports.workload import Workload
 from sim.accelerator import Accelerator
 from sim.network import Executor
@@ -51,6 +51,8 @@ class Evaluation:
     checked_images: int
     """First images whose every tensor is compared: golden with sim, and with fake quantisation."""
     out: Path
+    float64_images: int = 0
+    """First images that the fake-quantised model sees in float64 as well: how far float rounding alone moves it."""
     save_programs: bool = True
     """Each run's program as a file in `out`: 46 MB for DeiT-Tiny, its constants being int64."""
     rows: dict[str, list[object]] = field(default_factory=dict)
@@ -94,6 +96,8 @@ class Evaluation:
                 _fake(hardware_zero),
                 decided_by=known,
             )
+        if self.float64_images:
+            self._compare_float64(label, hardware_zero, hardware.classes)
         if self.save_programs:
             program.save(self.out / f"program_{bits.slug}.safetensors")
         executor = Executor(program)
@@ -184,6 +188,21 @@ class Evaluation:
         self.predictions[run, level] = found
         self.add("accuracy", Accuracy.of(run=run, level=level, correct=found.correct, n=len(found.classes)))
         return found
+
+    def _compare_float64(self, label: str, calibrated: Calibrated, float32: Tensor) -> None:
+        """Predictions of the fake-quantised model in float64 against those in float32, for the first images."""
+        exact, tap = replace(calibrated, model=calibrated.model.to(torch.float64)), FakeQuantizer(calibrated)
+        wanted = min(self.float64_images, len(float32))
+        found: list[Tensor] = []
+        with bar(f"{label} fake-quant in float64", wanted) as advance:
+            for images, _ in self.workload.images.batches(self.batch_size):
+                found.append(fakequant_logits(exact, images.double(), tap).argmax(-1))
+                advance(len(images))
+                if sum(map(len, found)) >= wanted:
+                    break
+        same = torch.cat(found)[:wanted] == float32[:wanted]
+        percent = 100 * float(same.double().mean())
+        self.add("agreement", Agreement(run=label, pair=FLOAT64_PAIR, percent=percent, n=wanted))
 
     def _compare(
         self, label: str, calibrated: Calibrated, executor: Executor

@@ -124,6 +124,7 @@ def _context(results: Results) -> dict[str, Any]:
     figures |= {f"plot-cycles-{place}": plots.cycles(group, units) for place, group in enumerate(groups)}
     verification, exactness = tables.verification, tables.exactness
     names = {str(level): name for level, name in SHORT_LEVELS.items()}
+    names["fakequant_float64"] = "fake-quant in float64"
     return {
         "results": results,
         "schema": SCHEMA,

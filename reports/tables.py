@@ -78,11 +78,15 @@ class Accuracy(Row):
         return cls(run=run, level=level, top1=100 * correct / n, n=n, low=low, high=high)
 
 
+FLOAT64_PAIR = "fakequant_float64/fakequant_hardware"
+"""The fake-quantised model with hardware zero in float64 against float32."""
+
+
 class Agreement(Row):
     """How often two levels predict the same class."""
 
     run: Label
-    pair: Annotated[str, Field(pattern=r"^[a-z_]+/[a-z_]+$")]
+    pair: Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
     """`integer/fakequant`."""
     percent: Percent
     n: Positive

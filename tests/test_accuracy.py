@@ -238,6 +238,7 @@ def test_keys_tell_points_apart(images: Path, tmp_path: Path) -> None:
         "accelerator": accelerator,
         "batch_size": 4,
         "checked_images": 1,
+        "float64_images": 0,
         "out": tmp_path,
     }
     faster = Accelerator(clock_mhz=accelerator.clock_mhz + 1, shares=accelerator.shares)
@@ -256,6 +257,7 @@ def test_keys_tell_points_apart(images: Path, tmp_path: Path) -> None:
         key(Cell(repq.model_copy(update={"reconstruction": Reconstruction()}), bits)),
         key(batch_size=5),
         key(checked_images=2),
+        key(float64_images=5),
         key(accelerator=faster),
         key(choice=replace(digits, seed=1)),
         key(choice=replace(digits, images=images)),
