@@ -90,8 +90,8 @@ def test_the_quantised_chain_comes_closer_on_images_never_seen(
     unseen = images("test").images[:HELD_OUT]
     before, after = errors(calibrated, unseen), errors(learned, unseen)
     assert before["embed"] == after["embed"] > 0
-    assert all(after[name] < before[name] for name in module_names(calibrated.model)[1:])
-    assert after["head"] < 0.7 * before["head"]
+    assert all(after[name] < 0.9 * before[name] for name in module_names(calibrated.model))
+    assert after["head"] < 0.85 * before["head"]
 
 
 @torch.no_grad()
