@@ -122,7 +122,7 @@ def test_attention_is_pulled_to_the_float_models(calibrated: Calibrated, batch: 
         site = "blocks.0.attn.softmax"
         return float(divergence(floats.values[site], fake.values[site], 0.1))
 
-    assert apart(100.0) < 0.95 * apart(0.0)
+    assert apart(100.0) < 0.97 * apart(0.0)
 
 
 class BeforeSoftmaxCodes(FakeQuantizer):
