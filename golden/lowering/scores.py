@@ -17,7 +17,8 @@ class ScorePrecision:
     """Widths of scores and of the units that take rows of them."""
 
     score: Integer
-    """Scores in octaves; 16 bits with 9 fraction bits, as 18 with 11, reach ±64 octaves, ±44 natural units."""
+    """Scores in octaves; 18 bits with 9 fraction bits, as 20 with 11, reach ±256 octaves, ±177 natural units: Swin's
+    mask of -100 is 144 octaves."""
     score_frac_bits: int
     exp_bits: int
     """Mantissa of 2^-d: dropping a fraction per term of 197 moves log2 of the sum by at most 197 · 2^-18 · 1.44 = 0.001
@@ -39,11 +40,11 @@ class ScorePrecision:
 
 
 LOG_CODES = ScorePrecision(
-    score=Integer(bits=16, signed=True), score_frac_bits=9, exp_bits=18, exp_segments=8, log_frac_bits=12
+    score=Integer(bits=18, signed=True), score_frac_bits=9, exp_bits=18, exp_segments=8, log_frac_bits=12
 )
 """A log code is at least half an octave, of which an error of 0.001 octave moves 0.2 % of the codes at most."""
 PROBABILITIES = ScorePrecision(
-    score=Integer(bits=18, signed=True), score_frac_bits=11, exp_bits=20, exp_segments=16, log_frac_bits=14
+    score=Integer(bits=20, signed=True), score_frac_bits=11, exp_bits=20, exp_segments=16, log_frac_bits=14
 )
 """A probability near 1 in 8-bit codes of step 1/255 bears far less relative error than a log code: a score step of
 1/2048 octave is 0.03 %, a segment of 2^-f is off by 0.013 %. Two-scale and tangent codes of small probabilities need 20

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from golden.calibrate import Calibrated
 from golden.codecs.uniform import UniformCodec
@@ -21,11 +20,6 @@ PATCH = Integer(bits=20, signed=True)
 20 bits leave 2^13 steps to a standard deviation: less error than the LayerNorm unit's own."""
 FINE_BITS = 16
 """LayerNorm outputs that are not yet at a site: as fine as the unit makes them."""
-
-MASK_OCTAVES, RAISED_OCTAVES = 64, 16
-"""A masked score lies 64 octaves (44 in natural units) lower: a weight of 2^-64, of which no sum keeps anything. All
-scores of such a row are 16 octaves higher, which changes no probability but leaves room below: within ±16 octaves none
-saturates. Beyond, masked ones saturate first, at 48 octaves (33 natural units) the others."""
 
 
 class SwinLowering(TransformerSteps):
@@ -81,18 +75,13 @@ class SwinLowering(TransformerSteps):
         heads = Heads(groups=(stage.windows,), tokens=stage.window**2, count=stage.heads, dim=stage.head_dim)
         squares = (stage.windows, heads.tokens, stage.dim)
         y = self.layernorm(f"{name}.norm1", b.move(f"{attn}.windows", x, squares, kind="windows", **cut))
-        z = self.attention(attn, y, f"{name}.norm1", heads, self._score_bias(attn))
+        z = self.attention(
+            attn, y, f"{name}.norm1", heads, self.weights[f"{attn}.score_bias"].double().numpy()
+        )
         z = b.move(f"{attn}.unwindows", z, (stage.tokens, stage.dim), kind="unwindows", **cut)
         x = self.add(f"{attn}.residual", x, z)
         y = self.layernorm(f"{name}.norm2", x)
         return self.add(f"{name}.mlp.residual", x, self.mlp(f"{name}.mlp", y, f"{name}.norm2", stage.tokens))
-
-    def _score_bias(self, name: str) -> NDArray[np.float64]:
-        """Relative position bias; with a mask, what of its -100 fits between the scores' saturations at ±64 octaves."""
-        bias: NDArray[np.float64] = self.weights[f"{name}.score_bias"].double().numpy()
-        if bias.ndim == 3:
-            return bias
-        return np.maximum(bias, -MASK_OCTAVES * math.log(2)) + RAISED_OCTAVES * math.log(2)
 
     def _classifier(self, x: str) -> str:
         """The norm's codes summed over all tokens; what a sum stands for takes the division in."""

@@ -12,9 +12,9 @@ from golden.lowering.scores import LOG_CODES
 from golden.lowering.wide import Operand, Wide
 from golden.program import Tensor
 
-MAX_SHIFTED_BITS, JOIN_BITS = 16, 4
-"""Fraction bits kept when codes shift V: at most 16, and up to that all that the codes need, plus 4 that keep the
-rounding where the √2 accumulator joins (half a unit, times up to 4 output codes per V code) below 0.1 % of codes."""
+MAX_SHIFTED_BITS, JOIN_BITS = 16, 7
+"""Fraction bits kept when codes shift V: at most 16, and up to that all that the codes need, plus 7 that keep the
+rounding where the √2 accumulator joins (half a unit, times up to 4 output codes per V code) near 0.1 % of the codes."""
 
 
 def encode_scores(
