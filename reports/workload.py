@@ -36,13 +36,7 @@ class Workload:
 
     def check_enough(self, scheme: Scheme) -> None:
         """UserError where `scheme` asks for more images than there are to calibrate on."""
-        settings, source = scheme.reconstruction, self.calibration_source
-        count = max(scheme.calibration.images, settings.images if settings else 0)
-        if count > len(source):
-            raise UserError(
-                f"scheme {scheme.name} needs {count} images, but {source.describe()} has only {len(source)}; "
-                "give --calib a larger folder"
-            )
+        _check_enough(scheme, self.calibration_source)
 
     def with_scheme(self, scheme: Scheme) -> "Workload":
         """The same work under another scheme, on as many calibration images as that one asks for."""
@@ -84,6 +78,7 @@ def load_workload(choice: Choice) -> Workload:
             class_count=model.classes,
             class_map=choice.class_map,
         )
+    _check_enough(scheme, source)
     return Workload(
         name=choice.model,
         model=model,
@@ -95,6 +90,16 @@ def load_workload(choice: Choice) -> Workload:
         scheme=scheme,
         provenance={"model": choice.model, "parameters_sha256": _digest(model), "seed": choice.seed},
     )
+
+
+def _check_enough(scheme: Scheme, source: LabelledImages) -> None:
+    settings = scheme.reconstruction
+    count = max(scheme.calibration.images, settings.images if settings else 0)
+    if count > len(source):
+        raise UserError(
+            f"scheme {scheme.name} needs {count} images, but {source.describe()} has only {len(source)}; "
+            "give --calib a larger folder"
+        )
 
 
 def _reconstruction(source: LabelledImages, scheme: Scheme, seed: int) -> Tensor | None:
