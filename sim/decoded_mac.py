@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from golden.formats import Integer
 from sim.checks import check_range, extremes
+from sim.products import Operand
 from sim.unit import Beats, Codes, Port, Unit
-from sim.units.mac import Mac, Operand
+from sim.units.mac import Mac
 
 MAX_CODE_BITS = 16
 

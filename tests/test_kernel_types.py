@@ -19,7 +19,7 @@ from reports.registry import entry, unit_names
 FLAT, CUBE = types.int64[::1], types.int64[:, :, ::1]
 WIDE = {
     "sim.units.log2_mac._shifted_sums": (types.int16[:, :, ::1], FLAT, CUBE, FLAT, FLAT, CUBE),
-    "sim.units.mac._wide_products": (CUBE, CUBE, FLAT, CUBE),
+    "sim.products._wide_products": (CUBE, CUBE, FLAT, CUBE),
 }
 """Signatures of sums beyond 32 bits, which no sweep reaches."""
 

@@ -2,65 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import MAX_BITS, Integer
-from sim.checks import check_bound, check_codes, check_length, check_range, magnitude
+from sim.checks import check_codes, check_length, check_range
+from sim.products import Operand, centred, fixed, products
 from sim.unit import Beats, Codes, Port, Unit
-
-_INT16_MAX = (1 << 15) - 1
-_INT32_MAX = (1 << 31) - 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _narrow_products(a, w, bias, acc):  # type: ignore[no-untyped-def]
-    """int16 x int16 in int32, for which LLVM emits the packed multiply-add; the caller has proven the bound.
-
-    Eight rows of `a` share each row of `w` while it is in the first-level cache.
-    """
-    groups, rows, depth = a.shape
-    blocks = (rows + 7) // 8
-    for block in range(groups * blocks):
-        group = block // blocks
-        start = block % blocks * 8
-        stop = min(start + 8, rows)
-        weights = w[group % w.shape[0]]
-        for n in range(weights.shape[0]):
-            for m in range(start, stop):
-                total = np.int32(0)
-                for k in range(depth):
-                    total = np.int32(total + np.int32(a[group, m, k]) * np.int32(weights[n, k]))
-                acc[group, m, n] = bias[n] + np.int64(total)
-
-
-@numba.njit(cache=True, nogil=True)
-def _wide_products(a, w, bias, acc):  # type: ignore[no-untyped-def]
-    """The same in int64, for operands or sums that need it."""
-    groups, rows, depth = a.shape
-    for row in range(groups * rows):
-        group = row // rows
-        m = row % rows
-        weights = w[group % w.shape[0]]
-        for n in range(weights.shape[0]):
-            total = bias[n]
-            for k in range(depth):
-                total += a[group, m, k] * weights[n, k]
-            acc[group, m, n] = total
-
-
-class Operand(NamedTuple):
-    """Codes less their zero point, in C order: int16 where that holds them, else int64."""
-
-    codes: NDArray[np.int16] | NDArray[np.int64]
-    reach: int
-    """Largest magnitude."""
-    row_reach: int
-    """Largest sum of magnitudes along the last axis, or a bound on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +64,7 @@ class Mac(Unit):
         """What `compute` takes as well in place of constant `name`: a weight, checked and packed once."""
         if name != "w":
             return constant
-        operand = self._centred(name, constant, self.w_format, self.w_zero_point)
-        # Weights seldom reach their extremes, so the sum of their magnitudes is a much closer bound.
-        sums = np.abs(operand.codes.astype(np.int64)).sum(axis=-1)
-        return operand._replace(row_reach=magnitude(sums))
+        return fixed(self._centred(name, constant, self.w_format, self.w_zero_point))
 
     def compute(self, *, a: Codes, w: Codes | Operand, bias: Codes | None = None) -> Codes:
         """`acc[.., m, n] = bias[n] + Σ_k (a[.., m, k] − a_zero_point) · (w[.., n, k] − w_zero_point)`.
@@ -142,16 +90,12 @@ class Mac(Unit):
             np.zeros(shape[-2], np.int64) if bias is None else check_codes("mac bias", bias, self.acc_format)
         )
         check_length("mac bias", biases.size, shape[-2])
-        acc = _products(left, right, biases).reshape(*a.shape[:-1], shape[-2])
+        acc = products(left, right, biases).reshape(*a.shape[:-1], shape[-2])
         return check_codes("mac accumulator", acc, self.acc_format)
 
     def _centred(self, name: str, codes: Codes, format: Integer, zero_point: int) -> Operand:
         """`codes` less their zero point, checked and in the narrowest type a kernel takes."""
-        low, high = check_range(f"mac operand {name}", codes, format)
-        reach = max(zero_point - low, high - zero_point, 0)
-        kind = np.int16 if reach <= _INT16_MAX else np.int64
-        centred = np.subtract(codes, zero_point, out=np.empty(codes.shape, kind), casting="unsafe")
-        return Operand(centred, reach, codes.shape[-1] * reach)
+        return centred(codes, check_range(f"mac operand {name}", codes, format), zero_point)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One accumulator per row of `a`, a row being the beats up to `last`."""
@@ -179,20 +123,3 @@ class Mac(Unit):
 def _reach(format: Integer, zero_point: int) -> int:
     """Largest magnitude of a code of `format` less its zero point."""
     return max(abs(format.min_code - zero_point), abs(format.max_code - zero_point))
-
-
-def _products(a: Operand, w: Operand, bias: Codes) -> Codes:
-    """`[G, M, N]` from `[.., M, K]` and `[N, K]` or `[.., N, K]` in the narrowest exact arithmetic."""
-    outputs, depth = w.codes.shape[-2:]
-    # Every partial sum, in whatever order, is within max|a| · max_n Σ_k |w[n, k]|.
-    bound = a.reach * w.row_reach
-    check_bound("mac partial sum", bound + magnitude(bias))
-    # A weight matrix is shared, so that all rows of the batch form one group.
-    rows = a.codes.shape[-2] if w.codes.ndim > 2 else a.codes.size // max(depth, 1)
-    left, right = a.codes.reshape(-1, rows, depth), w.codes.reshape(-1, outputs, depth)
-    acc = np.empty((left.shape[0], rows, outputs), np.int64)
-    if bound <= _INT32_MAX and left.dtype == right.dtype == np.int16:
-        _narrow_products(left, right, bias, acc)
-    else:
-        _wide_products(left.astype(np.int64), right.astype(np.int64), bias, acc)
-    return acc

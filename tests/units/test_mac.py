@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from golden.errors import InvariantError
 from golden.formats import Integer
+from sim import products
 from sim.unit import Beats
-from sim.units import mac
 from sim.units.mac import Mac
 
 
@@ -70,7 +70,7 @@ def test_equals_definition(
 def test_largest_products_of_either_kernel(reach: int, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """2 · 32767² < 2^31 is the last sum of int16 operands in int32; one more code needs int64."""
     other = "_wide_products" if kernel == "narrow" else "_narrow_products"
-    monkeypatch.setattr(mac, other, None)
+    monkeypatch.setattr(products, other, None)
     wide = Integer(bits=17, signed=True)
     codes = np.array([[reach, -reach]])
     acc = unit(a_format=wide, w_format=wide, acc_bits=40).compute(a=codes, w=codes)
@@ -124,7 +124,7 @@ def test_planted_faults_are_seen(mutate: Any, kernel: str, old: str, new: str) -
     )
     a, w, bias = random_operands(spec, np.random.default_rng(4), 9, 3, 6)
     expected = definition(spec, a.tolist(), w.tolist(), bias.tolist())
-    mutate(mac, kernel, old, new)
+    mutate(products, kernel, old, new)
     try:
         acc = spec.compute(a=a, w=w, bias=bias).tolist()
     except InvariantError:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from golden.errors import InvariantError
 from golden.formats import Integer
 from reports.units.table_mac import SWEEP, stimuli
-from sim.units import mac
+from sim import products
 from sim.units.mac import Mac
 from sim.units.table_mac import TableMac
 
@@ -120,7 +120,7 @@ def test_stimuli_show_every_entry_that_is_off_by_one(spec: TableMac) -> None:
 def test_planted_faults_are_seen(mutate: Any, old: str, new: str) -> None:
     spec = SWEEP[0]
     a, w, bias = random_operands(spec, np.random.default_rng(4), 9, 3, 6)
-    mutate(mac, "_narrow_products", old, new)
+    mutate(products, "_narrow_products", old, new)
     try:
         acc = spec.compute(a=a, w=w, bias=bias).tolist()
     except InvariantError:

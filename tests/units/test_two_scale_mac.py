@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from golden.errors import InvariantError
 from golden.formats import Integer
 from reports.units.two_scale_mac import SWEEP, stimuli
-from sim.units import mac
+from sim import products
 from sim.units.two_scale_mac import TwoScaleMac
 
 
@@ -130,7 +130,7 @@ def test_stimuli_reach_the_accumulators_limits(spec: TwoScaleMac) -> None:
 def test_planted_faults_in_the_kernel_are_seen(mutate: Any, signed_regions: bool, old: str, new: str) -> None:
     spec = unit(signed_regions=signed_regions)
     a, w, bias = random_operands(spec, np.random.default_rng(4), 9, 3, 6)
-    mutate(mac, "_narrow_products", old, new)
+    mutate(products, "_narrow_products", old, new)
     try:
         acc = spec.compute(a=a, w=w, bias=bias).tolist()
     except InvariantError:
