@@ -6,6 +6,7 @@ A *code* is a stored integer, a *value* a real number, a *scale* the value of on
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from typing import Literal
 
 MAX_BITS = 62
 """Widest integer anywhere in a program: one bit of head room below int64, so a sum of two never wraps."""
@@ -75,6 +76,21 @@ class Integer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accumulators:
+    """Widest accumulators that the hardware has, and what happens to a sum that does not fit one."""
+
+    bits: int
+    """Width in bits, 1 to 62."""
+    overflow: Literal["wrap", "saturate"]
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= MAX_BITS:
+            raise ValueError(f"bits must be in [1, {MAX_BITS}], not {self.bits}")
+        if self.overflow not in ("wrap", "saturate"):
+            raise ValueError(f"overflow must be wrap or saturate, not {self.overflow!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Uniform:
     """Unsigned code k of `bits` bits, value `scale * (k - zero_point)`.
 
@@ -111,7 +127,7 @@ class Log2:
 
     The top code is the value 0 (*hardware* zero). The papers' fake quantisers instead let 2^bits non-zero
     levels plus a hidden zero through, which is 2^bits + 1 values and fits no `bits`-bit code (*paper* zero);
-    that form exists only in `golden.codec`, to reproduce published numbers.
+    that form exists only in `golden.codecs.log2`, to reproduce published numbers.
     """
 
     bits: int
