@@ -1,7 +1,7 @@
 """Runs a program on int64 tensors, one operation after the other: slow, obvious, the definition of right."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -12,8 +12,13 @@ from golden.integers import check_range
 from golden.movement import move
 from golden.program import Operation, Program
 
+Observe = Callable[[Operation, Mapping[str, Tensor]], None]
+"""Is shown every operation with its operands, port -> int64 tensor."""
 
-def execute(program: Program, images: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+
+def execute(
+    program: Program, images: NDArray[np.int64], observe: Observe | None = None
+) -> Iterator[tuple[str, NDArray[np.int64]]]:
     """Yields (tensor name, int64[B, ...]) for every operation of `program`, in order, on image codes [B, C, H, W].
 
     Every result is checked against the range the program declares for it; outside is an InvariantError.
@@ -25,6 +30,8 @@ def execute(program: Program, images: NDArray[np.int64]) -> Iterator[tuple[str, 
         inputs = {
             port: live[name] if name in live else constants[name] for port, name in operation.inputs.items()
         }
+        if observe is not None:
+            observe(operation, inputs)
         result = _run(operation, inputs)
         check_range(result, program.tensors[operation.output].format, operation.output)
         for name in operation.inputs.values():

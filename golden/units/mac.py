@@ -1,16 +1,28 @@
-"""Multiply-accumulate: subtract zero points, multiply, sum over K, add the bias; exact."""
+"""Multiply-accumulate: subtract zero points, multiply, sum over K from the bias on."""
 
 from torch import Tensor
 
-from golden.formats import Integer
-from golden.integers import check_range
+from golden.accumulate import Terms, accumulate, products
 
 
 def golden(
-    a: Tensor, w: Tensor, bias: Tensor | None = None, *, a_zero_point: int, w_zero_point: int, acc_bits: int
+    a: Tensor,
+    w: Tensor,
+    bias: Tensor | None = None,
+    *,
+    a_zero_point: int,
+    w_zero_point: int,
+    acc_bits: int,
+    overflow: str = "none",
 ) -> Tensor:
-    """Accumulators int64[.., M, N] of `a` int64[.., M, K] and `w` int64[.., N, K]; raises if wider than acc_bits."""
-    acc = (a - a_zero_point) @ (w - w_zero_point).transpose(-1, -2)
-    if bias is not None:
-        acc = acc + bias
-    return check_range(acc, Integer(bits=acc_bits, signed=True), "mac accumulator")
+    """Accumulators int64[.., M, N] of `a` int64[.., M, K] and `w` int64[.., N, K].
+
+    `overflow` is what happens to a sum wider than acc_bits: `none` (raises), `wrap` or `saturate`.
+    """
+    (found,) = terms(a, w, a_zero_point=a_zero_point, w_zero_point=w_zero_point)
+    return accumulate(found, bias, acc_bits=acc_bits, overflow=overflow, what="mac accumulator")
+
+
+def terms(a: Tensor, w: Tensor, *, a_zero_point: int, w_zero_point: int) -> tuple[Terms]:
+    """Those of the one accumulator."""
+    return (products(a - a_zero_point, w - w_zero_point),)
