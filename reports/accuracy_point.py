@@ -18,7 +18,8 @@ from golden.scheme import Scheme
 from reports.checkpoint import key_of
 from reports.choice import Bits
 from reports.evaluation import Evaluation
-from reports.tables import Count, Level, Row, Seconds, Tables, slug
+from reports.row import Count, Row, Seconds
+from reports.tables import Level, Tables, slug
 from reports.tool_versions import tool_versions
 from reports.workload import Workload
 from sim.accelerator import Accelerator

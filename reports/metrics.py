@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from reports.tables import FLOAT, Count, Percent, Row, Tables, slug
+from reports.row import Count, Percent, Row
+from reports.tables import FLOAT, Tables, slug
 
 Named = tuple[str, "Metric"]
 
@@ -29,7 +30,8 @@ def derive(tables: Tables, clock_mhz: float | None) -> dict[str, Metric]:
     """
     named: dict[str, Metric] = {}
     for part in (_accuracy(tables), _fidelity(tables), _cycles(tables, clock_mhz), _exactness(tables),
-                 _verification(tables), _area(tables), _speed(tables)):  # fmt: skip
+                 _verification(tables), _area(tables), _speed(tables), _kernels(tables),
+                 _profile(tables)):  # fmt: skip
         for name, metric in part:
             if name in named:
                 raise ValueError(
@@ -158,6 +160,33 @@ def _speed(tables: Tables) -> Iterator[Named]:
     for (run, implementation), rate in rates.items():
         name = f"{implementation}__images_per_second{_suffix(tables, run)}"
         yield name, Metric(value=rate, unit="images/s", higher_is_better=True)
-        if implementation == "sim" and (FLOAT, "float") in rates:
-            ratio = Metric(value=rate / rates[FLOAT, "float"], unit="1", higher_is_better=True)
-            yield f"sim__speed_vs_float{_suffix(tables, run)}", ratio
+        for other, against in (
+            ("float", rates.get((FLOAT, "float"))),
+            ("fakequant", rates.get((run, "fakequant"))),
+        ):
+            if implementation == "sim" and against is not None:
+                ratio = Metric(value=rate / against, unit="1", higher_is_better=True)
+                yield f"sim__speed_vs_{other}{_suffix(tables, run)}", ratio
+    for row in tables.speed:
+        if row.first_seconds is not None:
+            name = f"{row.implementation}__first_batch{_suffix(tables, row.run)}"
+            yield name, Metric(value=row.first_seconds, unit="s", higher_is_better=False)
+
+
+def _kernels(tables: Tables) -> Iterator[Named]:
+    seconds = {(row.kernel, row.implementation): row.seconds for row in tables.kernels}
+    for (kernel, implementation), own in seconds.items():
+        name = f"bench__{slug(kernel)}"
+        yield f"{name}__{implementation}", Metric(value=1000 * own, unit="ms", higher_is_better=False)
+        if implementation == "sim" and (kernel, "apytypes") in seconds:
+            ratio = seconds[kernel, "apytypes"] / own
+            yield f"{name}__speed_vs_apytypes", Metric(value=ratio, unit="1", higher_is_better=True)
+
+
+def _profile(tables: Tables) -> Iterator[Named]:
+    totals: dict[tuple[str, str], float] = defaultdict(float)
+    for row in tables.profile:
+        totals[row.run, row.unit] += row.milliseconds
+    for (run, unit), milliseconds in totals.items():
+        name = f"profile__{slug(unit)}{_suffix(tables, run)}"
+        yield name, Metric(value=milliseconds, unit="ms", higher_is_better=False)

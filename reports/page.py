@@ -9,6 +9,7 @@ from typing import Any
 
 from golden.errors import InvariantError, UserError
 from reports import plots
+from reports.bench_page import kernel_pairs, speed_figures
 from reports.results import FLOAT, SCHEMA, Results, SiteFidelity
 from reports.summary import (
     LEVELS,
@@ -32,6 +33,8 @@ _SECTIONS = (
     ("verification", "RTL verification"),
     ("area", "Area and Fmax"),
     ("speed", "Software speed"),
+    ("kernels", "Kernels beside a library"),
+    ("profile", "Time by unit"),
 )
 """Table -> heading of its section, in the order of the page."""
 
@@ -122,6 +125,7 @@ def _context(results: Results) -> dict[str, Any]:
     if levels:
         figures["plot-accuracy"] = plots.accuracy(results)
     figures |= {f"plot-cycles-{place}": plots.cycles(group, units) for place, group in enumerate(groups)}
+    figures |= speed_figures(results)
     verification, exactness = tables.verification, tables.exactness
     names = {str(level): name for level, name in SHORT_LEVELS.items()}
     names["fakequant_float64"] = "fake-quant in float64"
@@ -156,6 +160,7 @@ def _context(results: Results) -> dict[str, Any]:
         "differing": sum(row.differing for row in exactness),
         "cycle_groups": groups,
         "area_groups": area_groups(results),
+        "kernel_pairs": kernel_pairs(results),
         "accelerator": config.accelerator,
         "clock": config.clock_mhz,
         "duration": lambda cycles: _duration(cycles, config.clock_mhz or 1.0),

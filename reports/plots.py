@@ -53,12 +53,12 @@ def accuracy(results: Results) -> Figure:
     pad = max(0.5, 0.08 * (high - low))
     # The empty half category on the right is where the baseline's label stands, clear of every point.
     right = len(runs) - 0.5 + max(0.35, 0.12 * len(runs))
-    layout = _layout(height=340) | {
-        "xaxis": _axis(
+    layout = canvas(height=340) | {
+        "xaxis": axis(
             tickvals=list(range(len(runs))), ticktext=[escape(run) for run in runs],
             range=[-0.5, right], showgrid=False, title="run",
         ),
-        "yaxis": _axis(range=[max(0.0, low - pad), min(100.0 + 0.5 * pad, high + pad)], title="top-1 accuracy (%)",
+        "yaxis": axis(range=[max(0.0, low - pad), min(100.0 + 0.5 * pad, high + pad)], title="top-1 accuracy (%)",
                        ticksuffix=""),
         "shapes": [], "annotations": [],
     }  # fmt: skip
@@ -91,7 +91,7 @@ def sqnr(rows: list[SiteFidelity], span: tuple[float, float]) -> Figure:
                 "marker": {"size": size, "symbol": SYMBOLS[level], "color": level_colour(level)},
                 "hovertemplate": "%{y:.1f} dB",
             })  # fmt: skip
-    return _over_sites(data, rows, _axis(title="SQNR (dB)", range=list(span), nticks=6), height=190)
+    return _over_sites(data, rows, axis(title="SQNR (dB)", range=list(span), nticks=6), height=190)
 
 
 def sqnr_span(rows: tuple[SiteFidelity, ...]) -> tuple[float, float] | None:
@@ -112,7 +112,7 @@ def mismatches(rows: list[SiteFidelity], top: float) -> Figure:
         "hovertemplate": "%{y:.3f} % of the codes differ%{customdata}<extra></extra>",
     }]  # fmt: skip
     return _over_sites(
-        data, rows, _axis(title="codes that differ (%)", range=[0, 100 * top], nticks=5), height=170
+        data, rows, axis(title="codes that differ (%)", range=[0, 100 * top], nticks=5), height=170
     )
 
 
@@ -131,9 +131,9 @@ def cycles(group: CycleGroup, units: tuple[str, ...]) -> Figure:
         "hovertemplate": "%{customdata[0]}<br><b>%{x:,} cycles</b>, %{text}<br>"
         "%{customdata[1]}%{customdata[2]}<extra></extra>",
     }]  # fmt: skip
-    layout = _layout(height=70 + 24 * len(shares)) | {
-        "xaxis": _axis(title="cycles per image", range=[0, 1.24 * largest or 1], tickformat="~s", nticks=6),
-        "yaxis": _axis(tickvals=list(range(len(shares))), ticktext=labels, range=[len(shares) - 0.4, -0.6],
+    layout = canvas(height=70 + 24 * len(shares)) | {
+        "xaxis": axis(title="cycles per image", range=[0, 1.24 * largest or 1], tickformat="~s", nticks=6),
+        "yaxis": axis(tickvals=list(range(len(shares))), ticktext=labels, range=[len(shares) - 0.4, -0.6],
                        showgrid=False),
     }  # fmt: skip
     layout["margin"] |= {"l": 10, "t": 4}
@@ -173,8 +173,8 @@ def _over_sites(data: list[Figure], rows: list[SiteFidelity], y: Figure, height:
         "tickangle": 0,
         "title": {"text": "encoder block", "font": {"size": 12, "color": "--muted"}, "standoff": 6},
     }
-    layout = _layout(height=height) | {
-        "xaxis": _axis(
+    layout = canvas(height=height) | {
+        "xaxis": axis(
             range=[-0.6, len(rows) - 0.4],
             showgrid=False,
             type="category",
@@ -197,7 +197,8 @@ def _short(site: str) -> str:
     return escape(inside if block is None else f"{block}.{inside}")
 
 
-def _layout(height: int) -> Figure:
+def canvas(height: int) -> Figure:
+    """What every figure's layout starts from."""
     return {
         "height": height, "margin": {"l": 56, "r": 12, "t": 12, "b": 44}, "showlegend": False, "dragmode": False,
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"color": "--ink", "size": 12},
@@ -205,7 +206,7 @@ def _layout(height: int) -> Figure:
     }  # fmt: skip
 
 
-def _axis(*, title: str = "", **more: Any) -> Figure:
+def axis(*, title: str = "", **more: Any) -> Figure:
     """Axis that fits its labels and does not capture a finger that scrolls the page."""
     return {
         "title": {"text": title, "font": {"size": 12, "color": "--muted"}, "standoff": 10}, "automargin": True,

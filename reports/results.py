@@ -8,7 +8,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from golden.errors import UserError
+from reports.bench_tables import KernelSpeed, Speed, UnitTime
 from reports.metrics import Metric, derive
+from reports.row import Megahertz, Row
 from reports.tables import (
     FLOAT,
     Accuracy,
@@ -16,10 +18,7 @@ from reports.tables import (
     Exactness,
     LayerCycles,
     Level,
-    Megahertz,
-    Row,
     SiteFidelity,
-    Speed,
     Tables,
     UnitArea,
     UnitVerification,
@@ -27,8 +26,9 @@ from reports.tables import (
 )
 
 __all__ = [
-    "FLOAT", "SCHEMA", "Accuracy", "Agreement", "Config", "Exactness", "LayerCycles", "Level", "Metric",
-    "Results", "SiteFidelity", "Speed", "Tables", "UnitArea", "UnitVerification", "read", "wilson", "write",
+    "FLOAT", "SCHEMA", "Accuracy", "Agreement", "Config", "Exactness", "KernelSpeed", "LayerCycles", "Level",
+    "Metric", "Results", "SiteFidelity", "Speed", "Tables", "UnitArea", "UnitTime", "UnitVerification", "read",
+    "wilson", "write",
 ]  # fmt: skip
 
 SCHEMA: Final = "vitrtl-results/1"

@@ -5,21 +5,15 @@ from collections.abc import Hashable, Iterable
 from statistics import NormalDist
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from reports.bench_tables import KernelSpeed, Speed, UnitTime
+from reports.row import Amount, Count, Fraction, Label, Megahertz, Percent, Positive, Row, Seconds
 
 FLOAT = "float"
 """Level and run label of the unquantised model: one baseline for all runs."""
 
 Level = Literal["float", "fakequant", "fakequant_hardware", "integer"]
-Label = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Amount = Annotated[float, Field(ge=0)]
-"""Of a resource; halves occur, an 18 kbit memory being half a 36 kbit block."""
-Percent = Annotated[float, Field(ge=0, le=100)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(ge=0)]
-Megahertz = Annotated[float, Field(gt=0)]
 
 
 def wilson(correct: int, n: int) -> tuple[float, float]:
@@ -40,12 +34,6 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     low = 0.0 if correct == 0 else (centre - half) / (1 + z * z / n)
     high = 1.0 if correct == n else (centre + half) / (1 + z * z / n)
     return 100 * low, 100 * high
-
-
-class Row(BaseModel):
-    """What every row is: frozen, no unknown keys, no silent conversions, no NaN and no infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Accuracy(Row):
@@ -191,16 +179,6 @@ class UnitArea(Row):
     """Options that shaped the result."""
 
 
-class Speed(Row):
-    """How fast one implementation ran images in this command."""
-
-    run: Label
-    implementation: Literal["float", "fakequant", "golden", "sim"]
-    images: Positive
-    seconds: Annotated[float, Field(gt=0)]
-    threads: Positive | None = None
-
-
 def _unique(table: str, keys: Iterable[Hashable]) -> None:
     seen: set[Hashable] = set()
     for key in keys:
@@ -220,6 +198,8 @@ class Tables(Row):
     verification: tuple[UnitVerification, ...] = ()
     area: tuple[UnitArea, ...] = ()
     speed: tuple[Speed, ...] = ()
+    kernels: tuple[KernelSpeed, ...] = ()
+    profile: tuple[UnitTime, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -231,6 +211,8 @@ class Tables(Row):
         _unique("verification", ((r.unit, r.spec, r.simulator) for r in self.verification))
         _unique("area", ((r.unit, r.spec, r.target) for r in self.area))
         _unique("speed", ((r.run, r.implementation) for r in self.speed))
+        _unique("kernels", ((r.kernel, r.implementation) for r in self.kernels))
+        _unique("profile", ((r.run, r.layer, r.unit) for r in self.profile))
         return self
 
     @property

@@ -19,12 +19,14 @@ from reports.results import (
     Agreement,
     Config,
     Exactness,
+    KernelSpeed,
     LayerCycles,
     Results,
     SiteFidelity,
     Speed,
     Tables,
     UnitArea,
+    UnitTime,
     UnitVerification,
 )
 from reports.summary import area_groups, cycle_groups, verdict
@@ -103,6 +105,14 @@ def sample(blocks: int = 4, runs: tuple[str, ...] = ("W4/A4", "W6/A6", "W8/A8"))
                 Speed(run="float", implementation="float", images=360, seconds=1.8, threads=2),
                 Speed(run="W4/A4", implementation="sim", images=360, seconds=1.1, threads=2),
             ),
+            kernels=(
+                KernelSpeed(kernel="fc1 W4", implementation="sim", results=1200, seconds=0.001),
+                KernelSpeed(kernel="fc1 W4", implementation="apytypes", results=1200, seconds=0.0042),
+            ),
+            profile=(
+                UnitTime(run="W4/A4", layer="mlp.fc1_acc", unit="mac", count=4, milliseconds=2.5),
+                UnitTime(run="W4/A4", layer="norm", unit="layernorm", count=1, milliseconds=0.25),
+            ),
         ),
     )  # fmt: skip
 
@@ -169,7 +179,7 @@ def test_a_full_page_has_every_section_and_a_place_for_every_figure(full: str) -
     assert page.sections() == [*Tables.model_fields, "provenance"]
     assert len(page.ids) == len(set(page.ids))
     assert set(figures(full)) <= set(page.ids)
-    assert len(figures(full)) == 1 + 3 + 3 + 1
+    assert len(figures(full)) == 1 + 3 + 3 + 1 + 1
     anchors = [str(a["href"])[1:] for tag, a in page.tags if tag == "a"]
     assert anchors == page.sections()
 
