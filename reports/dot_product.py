@@ -26,6 +26,42 @@ class DotProductSpec(Protocol):
     def acc_format(self) -> Integer:
         """The accumulator."""
 
+    @property
+    def overflow(self) -> str:
+        """What a sum beyond it does."""
+
+
+class Accumulating(Protocol):
+    """What the specs of all units with an accumulator share."""
+
+    @property
+    def acc_bits(self) -> int:
+        """Width of the accumulator."""
+
+    @property
+    def overflow(self) -> str:
+        """What a sum beyond it does."""
+
+
+OVERFLOWING = ("wrap", "saturate")
+"""What a sum that does not fit may do."""
+
+
+def overflow_suffix(spec: Accumulating) -> str:
+    """End of a label, such as `-wrap10`: mode and width of an accumulator that may overflow, else nothing."""
+    return "" if spec.overflow == "none" else f"-{spec.overflow}{spec.acc_bits}"
+
+
+def swings(up: int, down: int) -> list[Codes]:
+    """Rows of `up` and `down`, indices of terms that drive a sum far up and far down.
+
+    Each end is passed, for good or left again; the same terms come in other orders, which a saturated sum tells apart.
+    """
+    there = np.array([up] * 12 + [down] * 12)
+    turns = np.array([up, down, down, up] * 6)
+    longer = [np.concatenate((there, there)), np.concatenate((there[::-1], turns))]
+    return [there[:12], there[12:], there, there[::-1], turns, *longer]
+
 
 def dot_product_stimuli(
     spec: DotProductSpec,
@@ -37,7 +73,7 @@ def dot_product_stimuli(
     """Random rows of 1 to 64 products, single products of `a_ends` and ends of `w`, rows that stay at one extreme.
 
     `decode` gives the integers that codes of `a` stand for. The bias fills what the row's sum leaves of the
-    accumulator, so that some sums end exactly at its limits.
+    accumulator, so that some sums end exactly at its limits. An accumulator that may overflow also gets `swings`.
     """
     lengths = [5, 3, *rng.integers(1, 65, 12).tolist()]
     a = [uniform(a_format, rng, n) for n in lengths]
@@ -49,16 +85,24 @@ def dot_product_stimuli(
     totals = [
         int((decode(left) * (right - spec.w_zero_point)).sum()) for left, right in zip(a, w, strict=True)
     ]
-    return {"a": rows(a), "w": stream(*w), "bias": column(_biases(spec.acc_format, totals, rng))}
+    biases = _biases(spec.acc_format, totals, rng)
+    if spec.overflow != "none":
+        left, right = crossed(a_ends, ends(spec.w_format))
+        terms = decode(left) * (right - spec.w_zero_point)
+        for row in swings(int(terms.argmax()), int(terms.argmin())):
+            a.append(left[row])
+            w.append(right[row])
+        starts = [*ends(spec.acc_format), 0, *uniform(spec.acc_format, rng, 2)]
+        biases = np.append(biases, starts)
+    return {"a": rows(a), "w": stream(*w), "bias": column(biases)}
 
 
 def _biases(limits: Integer, totals: Sequence[int], rng: np.random.Generator) -> Codes:
     biases = []
     for n, total in enumerate(totals):
-        low, high = (
-            max(limits.min_code - total, limits.min_code),
-            min(limits.max_code - total, limits.max_code),
-        )
+        # What a sum beyond the limits would need may be beyond them itself.
+        room = np.array((limits.min_code - total, limits.max_code - total))
+        low, high = np.clip(room, limits.min_code, limits.max_code).tolist()
         biases.append((low, high, int(rng.integers(low, high + 1)))[n % 3])
     return np.array(biases, np.int64)
 

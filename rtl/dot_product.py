@@ -3,18 +3,25 @@
 from amaranth.hdl import Module, Mux, Shape, Signal, Value
 
 from golden.formats import Integer
+from rtl.fixed import saturate
 from rtl.stream import StreamUnit, shape
+from sim.decoded_mac import DecodedMac
+from sim.units.mac import Mac
+from sim.units.outlier_mac import OutlierMac
 
 
 class DotProduct(StreamUnit):
     """Dot products onto a bias; a unit of this kind only states its `total`.
 
     Members: `a` (with `last`) and `w`, taken together, `bias`, taken with a row's first beat, and `o`, which is
-    the accumulator itself: it holds while a sum waits to be taken. One term per cycle.
+    the accumulator itself: it holds while a sum waits to be taken. One term per cycle. A sum too wide for the
+    accumulator saturates if the spec says so; else it loses its high bits, which is `wrap`.
     """
 
+    spec: Mac | DecodedMac | OutlierMac
+
     def total(self, m: Module, move: Value, before: Value) -> Value:
-        """Sum of `before` and the term of the operands taken at the last `move`, which waits in a register."""
+        """Sum of `before` and the term of the operands taken at the last `move`, which waits in a register; exact."""
         raise NotImplementedError(f"{type(self).__name__} states no total")
 
     def elaborate(self, platform: object) -> Module:
@@ -32,6 +39,8 @@ class DotProduct(StreamUnit):
             taken.eq(a.valid & w.valid & with_bias),
         ]
         total = self.total(m, move, Mux(first, started, acc))
+        if self.spec.overflow == "saturate":
+            total = saturate(total, self.spec.acc_format)
         with m.If(move):
             m.d.sync += [
                 *(present.eq(taken), first.eq(row_starts), last.eq(a.payload.last)),

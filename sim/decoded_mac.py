@@ -1,4 +1,4 @@
-"""Dot products of codes that stand for integers: look each value up, multiply, sum onto the bias; exact."""
+"""Dot products of codes that stand for integers: look up, multiply, sum onto the bias; overflow as stated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ class DecodedMac(Unit):
     """Code of `w` that means 0."""
     acc_bits: int
     """Width of the signed accumulator, 1 to 62."""
+    overflow: str = "none"
+    """What sums beyond `acc_bits` do: none (lowering has proven that there are none), wrap or saturate."""
     latency: ClassVar[int] = Mac.latency
     """Cycles from the last beat of a dot product to its accumulator: product and accumulator registers."""
 
@@ -60,6 +62,7 @@ class DecodedMac(Unit):
             a_zero_point=0,
             w_zero_point=self.w_zero_point,
             acc_bits=self.acc_bits,
+            overflow=self.overflow,
         )
 
     @property
@@ -92,15 +95,19 @@ class DecodedMac(Unit):
         Args:
             a: `[.., M, K]` codes.
             w: `[N, K]`, shared by all of `a`, or `[.., N, K]` with its leading axes; or either, prepared.
-            bias: `[N]`; none means 0.
+            bias: `[N]`; none means 0. Beyond `acc_bits` it does what the sums do: the bias buffer holds the result.
 
         Returns:
             `[.., M, N]` accumulators.
 
         Raises:
-            InvariantError: a code lies outside its format, or an accumulator outside `acc_bits`.
+            InvariantError: a code lies outside its format, or with overflow none an accumulator outside `acc_bits`.
         """
         return self.mac.compute(a=self._decoded(a), w=w, bias=bias)
+
+    def overflows(self, *, a: Codes, w: Codes | Operand, bias: Codes | None = None) -> int:
+        """Of how many accumulators of `compute` the bias or a sum in the order of k leaves `acc_bits`."""
+        return self.mac.overflows(a=self._decoded(a), w=w, bias=bias)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One accumulator per row of `a`, a row being the beats up to `last`."""

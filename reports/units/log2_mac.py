@@ -1,10 +1,11 @@
-"""Log2 MAC in reports: sweep over bases and widths; every code against both ends of the integer operand."""
+"""Log2 MAC in reports: sweep over bases, widths, narrow accumulators; every code against both ends of the operand."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from golden.formats import Integer
+from reports.dot_product import OVERFLOWING, overflow_suffix, swings
 from reports.registry import reference_parameters
 from reports.stimuli import column, crossed, ends, rows, stream, uniform
 from sim.unit import Beats
@@ -21,13 +22,26 @@ SWEEP = [
     )
     for steps in (1, 2)
     for bits in (4, 8)
+] + [
+    # Five of the largest terms, up to 8 << F each, leave ±32 << F; with base √2, E and O also within it together do.
+    Log2Mac(
+        code_bits=4,
+        steps_per_octave=steps,
+        frac_bits=frac_bits,
+        w_format=Integer(bits=4, signed=False),
+        w_zero_point=8,
+        acc_bits=frac_bits + 6,
+        overflow=overflow,
+    )
+    for steps, frac_bits in ((1, 14), (2, 7))
+    for overflow in OVERFLOWING
 ]
 
 
 def label(spec: Log2Mac) -> str:
-    """Such as `logsqrt2-4b-x-u4-f7`: base, code bits, integer operand, fraction bits."""
+    """Such as `logsqrt2-4b-x-u4-f7`: base, code bits, integer operand, fraction bits; `-wrap13` for overflow."""
     base = "log2" if spec.steps_per_octave == 1 else "logsqrt2"
-    return f"{base}-{spec.code_bits}b-x-{spec.w_format}-f{spec.frac_bits}"
+    return f"{base}-{spec.code_bits}b-x-{spec.w_format}-f{spec.frac_bits}{overflow_suffix(spec)}"
 
 
 def stimuli(spec: Log2Mac, rng: np.random.Generator) -> dict[str, Beats]:
@@ -43,6 +57,13 @@ def stimuli(spec: Log2Mac, rng: np.random.Generator) -> dict[str, Beats]:
     for code, extreme in zip(*crossed((0, 1), ends(spec.w_format)), strict=True):
         a.append(np.full(100, code))
         w.append(np.full(100, extreme))
+    if spec.overflow != "none":
+        low, high = spec.w_format.min_code, spec.w_format.max_code
+        # Either accumulator alone, then terms of both by turns: 3 of each fit, and joined no longer do.
+        for codes in ([0], [1], [0, 1]):
+            for row in [*swings(high, low), np.full(6, high), np.full(6, low)]:
+                a.append(np.resize(codes, row.size))
+                w.append(row)
     return {"a": rows(a), "w": stream(*w)}
 
 

@@ -1,11 +1,11 @@
-"""MAC in reports: sweep over operand widths; rows of random and extreme codes, of lengths from 1."""
+"""MAC in reports: sweep over operand widths and narrow accumulators; rows of random and extreme codes of any length."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from golden.formats import Integer
-from reports.dot_product import dot_product_reference, dot_product_stimuli
+from reports.dot_product import OVERFLOWING, dot_product_reference, dot_product_stimuli, overflow_suffix
 from reports.stimuli import ends
 from sim.unit import Beats
 from sim.units.mac import Mac
@@ -21,12 +21,24 @@ SWEEP = [
     )
     for bits in (4, 8)
     for signed, zero_point in ((True, 0), (False, 1 << (bits - 1)))
+] + [
+    # Five of the largest products, up to 120 each, leave ±512.
+    Mac(
+        a_format=Integer(bits=4, signed=False),
+        w_format=Integer(bits=4, signed=True),
+        a_zero_point=0,
+        w_zero_point=0,
+        acc_bits=10,
+        overflow=overflow,
+    )
+    for overflow in OVERFLOWING
 ]
 
 
 def label(spec: Mac) -> str:
-    """Such as `u8-z0-x-s8-z0`: formats and zero points of both operands."""
-    return f"{spec.a_format}-z{spec.a_zero_point}-x-{spec.w_format}-z{spec.w_zero_point}"
+    """Such as `u8-z0-x-s8-z0`: formats and zero points of both operands; `-wrap10` where sums may overflow."""
+    operands = f"{spec.a_format}-z{spec.a_zero_point}-x-{spec.w_format}-z{spec.w_zero_point}"
+    return operands + overflow_suffix(spec)
 
 
 def stimuli(spec: Mac, rng: np.random.Generator) -> dict[str, Beats]:

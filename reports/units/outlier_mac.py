@@ -1,11 +1,11 @@
-"""Outlier MAC in reports: sweep over value and weight widths; rows of random and extreme words, and unfilled places."""
+"""Outlier MAC in reports: sweep over value, weight and narrow accumulator widths; random, extreme and empty words."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from golden.formats import Integer
-from reports.dot_product import dot_product_stimuli
+from reports.dot_product import OVERFLOWING, dot_product_stimuli, overflow_suffix
 from reports.registry import reference_parameters
 from reports.stimuli import column, ends, uniform
 from sim.unit import Beats
@@ -19,12 +19,22 @@ SWEEP = [
         acc_bits=value_bits + w_bits + 6,
     )
     for value_bits, index_bits, w_bits in ((17, 8, 4), (17, 8, 8), (9, 12, 6))
+] + [
+    # Five of the largest products, up to 256 · 32 each, leave ±2^15.
+    OutlierMac(
+        value_bits=9,
+        index_bits=8,
+        w_format=Integer(bits=6, signed=True),
+        acc_bits=16,
+        overflow=overflow,
+    )
+    for overflow in OVERFLOWING
 ]
 
 
 def label(spec: OutlierMac) -> str:
-    """Such as `s17-i8-x-s4`: value and index of a word, weight."""
-    return f"{spec.value_format}-i{spec.index_bits}-x-{spec.w_format}"
+    """Such as `s17-i8-x-s4`: value and index of a word, weight; `-wrap16` where sums may overflow."""
+    return f"{spec.value_format}-i{spec.index_bits}-x-{spec.w_format}{overflow_suffix(spec)}"
 
 
 def stimuli(spec: OutlierMac, rng: np.random.Generator) -> dict[str, Beats]:

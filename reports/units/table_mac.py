@@ -1,11 +1,12 @@
-"""Table MAC in reports: sweep over code widths with tangent tables; every code against the other operand's ends."""
+"""Table MAC in reports: sweep over code widths and narrow accumulators, tangent tables; every code against ends."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from golden.formats import Integer
-from reports.dot_product import dot_product_reference, dot_product_stimuli
+from reports.dot_product import OVERFLOWING, dot_product_reference, dot_product_stimuli, overflow_suffix
 from reports.units.threshold_encoder import tangent
 from sim.unit import Beats
 from sim.units.table_mac import TableMac
@@ -26,12 +27,20 @@ def _spec(bits: int) -> TableMac:
     )
 
 
-SWEEP = [_spec(bits) for bits in (4, 6, 8)]
+SWEEP = [_spec(bits) for bits in (4, 6, 8)] + [
+    # Five of the largest products, up to 4095 · 8 each, leave ±2^17.
+    replace(_spec(4), acc_bits=18, overflow=overflow)
+    for overflow in OVERFLOWING
+]
 
 
 def label(spec: TableMac) -> str:
-    """Such as `table4-e12-x-u4-z8`: code and entry bits; format and zero point of the other operand."""
-    return f"table{spec.code_bits}-e{spec.entry_bits}-x-{spec.w_format}-z{spec.w_zero_point}"
+    """Such as `table4-e12-x-u4-z8`: code and entry bits; format and zero point of the other operand.
+
+    `-wrap18` follows where sums may overflow.
+    """
+    operands = f"table{spec.code_bits}-e{spec.entry_bits}-x-{spec.w_format}-z{spec.w_zero_point}"
+    return operands + overflow_suffix(spec)
 
 
 def stimuli(spec: TableMac, rng: np.random.Generator) -> dict[str, Beats]:

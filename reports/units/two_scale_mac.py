@@ -1,11 +1,11 @@
-"""Two-scale MAC in reports: sweep over code widths and both kinds of regions; rows that reach each region's ends."""
+"""Two-scale MAC in reports: sweep over code widths, both kinds of regions, narrow accumulators; rows to each end."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from golden.formats import Integer
-from reports.dot_product import dot_product_reference, dot_product_stimuli
+from reports.dot_product import OVERFLOWING, dot_product_reference, dot_product_stimuli, overflow_suffix
 from reports.stimuli import ends
 from sim.unit import Beats
 from sim.units.two_scale_mac import TwoScaleMac
@@ -22,13 +22,30 @@ SWEEP = [
     # Attention · V: two-scale probabilities, V an activation with a zero point; after GELU: sign-scale, weights.
     for bits, shift in ((4, 5), (6, 4), (8, 4))
     for signed_regions, weights in ((False, False), (True, True))
+] + [
+    # Three of the largest terms, up to 7 · 8 << 5 each, leave ±4096.
+    TwoScaleMac(
+        code_bits=4,
+        shift=5,
+        signed_regions=signed_regions,
+        w_format=Integer(bits=4, signed=True),
+        w_zero_point=0,
+        acc_bits=13,
+        overflow=overflow,
+    )
+    for signed_regions in (False, True)
+    for overflow in OVERFLOWING
 ]
 
 
 def label(spec: TwoScaleMac) -> str:
-    """Such as `sign-scale4-m5-x-s4-z0`: regions, code bits and shift; format and zero point of the other operand."""
+    """Such as `sign-scale4-m5-x-s4-z0`: regions, code bits and shift; format and zero point of the other operand.
+
+    `-wrap13` follows where sums may overflow.
+    """
     regions = "sign" if spec.signed_regions else "two"
-    return f"{regions}-scale{spec.code_bits}-m{spec.shift}-x-{spec.w_format}-z{spec.w_zero_point}"
+    operands = f"{regions}-scale{spec.code_bits}-m{spec.shift}-x-{spec.w_format}-z{spec.w_zero_point}"
+    return operands + overflow_suffix(spec)
 
 
 def stimuli(spec: TwoScaleMac, rng: np.random.Generator) -> dict[str, Beats]:

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
 
+from rtl.fixed import saturate
 from rtl.stream import StreamUnit, shape
 from sim.units.log2_mac import SQRT2, SQRT2_FRAC_BITS
 from sim.units.log2_mac import Log2Mac as Spec
@@ -11,7 +12,8 @@ class Log2Mac(StreamUnit):
     """Sums of an integer times a log2 code, without a multiplier.
 
     Members: `a` (with `last`) and `w`, taken together, and `o`; one term per cycle, a sum `spec.latency` cycles
-    after its last beat. With base √2, |E| + √2·|O| is what lowering bounds by `acc_bits`, so E, O and the join fit.
+    after its last beat. A sum, E, O or join too wide for an accumulator saturates if the spec says so; else it loses
+    its high bits, which is `wrap`.
     """
 
     spec: Spec
@@ -35,13 +37,14 @@ class Log2Mac(StreamUnit):
             with m.If(move):
                 m.d.sync += self.o.valid.eq(ends)
                 with m.If(present):
-                    m.d.sync += self.o.payload.code[0].eq(Mux(first, 0, self.o.payload.code[0]) + term)
+                    before = Mux(first, 0, self.o.payload.code[0])
+                    m.d.sync += self.o.payload.code[0].eq(self._kept(before + term))
         else:
             evens, odds = Signal(shape(self.spec.acc_format)), Signal(shape(self.spec.acc_format))
             with m.If(move & present):
                 m.d.sync += [
-                    evens.eq(Mux(first, 0, evens) + Mux(odd, 0, term)),
-                    odds.eq(Mux(first, 0, odds) + Mux(odd, term, 0)),
+                    evens.eq(self._kept(Mux(first, 0, evens) + Mux(odd, 0, term))),
+                    odds.eq(self._kept(Mux(first, 0, odds) + Mux(odd, term, 0))),
                 ]
             self._join_parities(m, move, ends, evens, odds)
         return m
@@ -52,6 +55,10 @@ class Log2Mac(StreamUnit):
         shifts = Array(Const(max(shift, 0), 6) for shift in spec.shifts)
         whole = (self.w.payload.code[0] - spec.w_zero_point) << spec.frac_bits
         return Mux(code == spec.zero_code, 0, whole >> shifts[code])
+
+    def _kept(self, total: Value) -> Value:
+        """What an accumulator takes of `total`, whose high bits it lacks."""
+        return saturate(total, self.spec.acc_format) if self.spec.overflow == "saturate" else total
 
     def _join_parities(self, m: Module, move: Value, ends: Value, evens: Signal, odds: Signal) -> None:
         """E + round_shift(O · 46341, 15) in `join_cycles`; 46341 = 5 · 257 + (11 << 12) takes four adders."""
@@ -68,5 +75,5 @@ class Log2Mac(StreamUnit):
             m.d.sync += [
                 summed.eq(ends),
                 *(joining.eq(summed), low_part.eq(low), high_part.eq(high), even.eq(evens)),
-                *(self.o.valid.eq(joining), self.o.payload.code[0].eq(even + rounded)),
+                *(self.o.valid.eq(joining), self.o.payload.code[0].eq(self._kept(even + rounded))),
             ]

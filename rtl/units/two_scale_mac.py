@@ -4,7 +4,6 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from golden.formats import Integer
 from rtl.dot_product import DotProduct, product_shape
-from rtl.stream import shape
 from sim.units.two_scale_mac import TwoScaleMac as Spec
 
 
@@ -25,6 +24,5 @@ class TwoScaleMac(DotProduct):
         if not spec.signed_regions:
             return before + Mux(coarse, product << spec.shift, product)
         # −p = ~p + 1. A place below the lowest, where 1 + 1 carries, adds that 1 in the accumulator's own adder.
-        term = Signal(shape(spec.acc_format))
-        m.d.comb += term.eq(Mux(coarse, product << spec.shift, ~product))
-        return (Cat(Const(1), before) + Cat(~coarse, term))[1 : spec.acc_bits + 1]
+        term = Mux(coarse, product << spec.shift, ~product)
+        return (Cat(Const(1), before).as_signed() + Cat(~coarse, term).as_signed()) >> 1

@@ -1,6 +1,6 @@
 """Log2 code times integer: subtract the zero point, shift by the code (FLOOR), sum.
 
-Base √2 sums odd codes apart and joins them, times 46341 / 2^15 (HALF_UP).
+Base √2 sums odd codes apart and joins them, times 46341 / 2^15 (HALF_UP). Sums and join overflow as stated.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import MAX_BITS, Integer
+from sim.accumulation import check_overflow, saturated_shifts, settled, stretches
 from sim.checks import check_bound, check_codes, check_length, magnitude
 from sim.unit import Beats, Codes, Port, Unit
 
@@ -69,7 +70,9 @@ class Log2Mac(Unit):
     w_zero_point: int
     """Code of `w` that means 0."""
     acc_bits: int
-    """Width of the signed accumulator, 1 to 62."""
+    """Width of the signed accumulator, 1 to 62, and with base √2 of each of the two."""
+    overflow: str = "none"
+    """What sums beyond `acc_bits` do: none (lowering has proven that there are none), wrap or saturate."""
     join_cycles: ClassVar[int] = 2
     """Base √2 only: one stage multiplies the odd sum by 46341, one rounds and adds the even sum."""
 
@@ -84,6 +87,7 @@ class Log2Mac(Unit):
             raise ValueError(f"frac_bits must be in [0, 30], not {self.frac_bits}")
         if not 1 <= self.acc_bits <= MAX_BITS:
             raise ValueError(f"acc_bits must be in [1, {MAX_BITS}], not {self.acc_bits}")
+        check_overflow(self.overflow)
         if self.term_format.bits + 17 * (self.steps_per_octave == 2) > MAX_BITS:
             raise ValueError(
                 f"a term of w ({self.w_format}) with {self.frac_bits} fraction bits exceeds {MAX_BITS} bits"
@@ -142,8 +146,32 @@ class Log2Mac(Unit):
             `[.., M, N]` accumulators with F fraction bits.
 
         Raises:
-            InvariantError: a code lies outside its format, or an accumulator outside `acc_bits`.
+            InvariantError: a code lies outside its format, or with overflow none an accumulator outside `acc_bits`.
         """
+        codes, terms = self._operands(a, w)
+        bound = self._bound(terms)
+        if self.overflow == "none" or self._fits(bound):
+            check_bound("log2_mac joined sum", bound * (SQRT2 + 1) + (1 << SQRT2_FRAC_BITS))
+            acc = self._joined(self._sums(codes, terms))
+        else:
+            sums = (
+                self._wrapped(codes, terms) if self.overflow == "wrap" else self._saturated(codes, terms)[0]
+            )
+            acc = settled(self._joined(sums), self.acc_format, self.overflow)
+        return check_codes("log2_mac accumulator", acc.reshape(*a.shape[:-1], w.shape[-1]), self.acc_format)
+
+    def overflows(self, *, a: Codes, w: Codes) -> int:
+        """Of how many accumulators of `compute` a sum in the order of k or the joined value leaves `acc_bits`."""
+        codes, terms = self._operands(a, w)
+        if self._fits(self._bound(terms)):
+            return 0
+        # Until the first overflow all modes agree, and only whether there is one counts.
+        sums, over = self._saturated(codes, terms)
+        joined = self._joined(sums)
+        return int(np.count_nonzero(over | (joined != settled(joined, self.acc_format, "saturate"))))
+
+    def _operands(self, a: Codes, w: Codes) -> tuple[Codes, Codes]:
+        """Codes `[G, M, K]` and integers with F fraction bits `[G, K, N]`, checked."""
         shared = w.ndim == 2  # all of `a` are then the rows of one product
         if not shared and w.shape[:-2] != a.shape[:-2]:
             raise InvariantError(
@@ -153,20 +181,50 @@ class Log2Mac(Unit):
         codes = check_codes("log2_mac operand a", a, self.code_format)
         terms = (check_codes("log2_mac operand w", w, self.w_format) - self.w_zero_point) << self.frac_bits
         groups = (1, -1, a.shape[-1]) if shared else (-1, *a.shape[-2:])
-        sums = self._sums(codes.reshape(groups), terms.reshape(-1, *w.shape[-2:]))
-        acc = sums[0]
-        if self.steps_per_octave == 2:
-            acc = acc + ((sums[1] * SQRT2 + (1 << (SQRT2_FRAC_BITS - 1))) >> SQRT2_FRAC_BITS)
-        return check_codes("log2_mac accumulator", acc.reshape(*a.shape[:-1], w.shape[-1]), self.acc_format)
+        return codes.reshape(groups), terms.reshape(-1, *w.shape[-2:])
+
+    def _bound(self, terms: Codes) -> int:
+        """A term is within |w|, a negative one never above −1: K · max(|w|, 1) bounds every partial sum."""
+        depth: int = terms.shape[1]
+        return depth * max(magnitude(terms), 1)
+
+    def _fits(self, bound: int) -> bool:
+        """Whether `bound` proves that sums and joined value stay within `acc_bits`."""
+        joined = bound if self.steps_per_octave == 1 else (bound * SQRT2 >> SQRT2_FRAC_BITS) + 1
+        return joined <= self.acc_format.max_code
+
+    def _joined(self, sums: Codes) -> Codes:
+        """The even sums, with base √2 and the odd ones times √2."""
+        if self.steps_per_octave == 1:
+            even: Codes = sums[0]
+            return even
+        # O · 46341 may exceed 64 bits, its high and low part do not: O >> 15 has 47 bits, 46341 has 16.
+        high, low = sums[1] >> SQRT2_FRAC_BITS, sums[1] & ((1 << SQRT2_FRAC_BITS) - 1)
+        rounded = (low * SQRT2 + (1 << (SQRT2_FRAC_BITS - 1))) >> SQRT2_FRAC_BITS
+        joined: Codes = sums[0] + high * SQRT2 + rounded
+        return joined
+
+    def _wrapped(self, a: Codes, w: Codes) -> Codes:
+        """The sums modulo 2^acc_bits."""
+        sums = np.zeros((self.steps_per_octave, *a.shape[:2], w.shape[2]), np.int64)
+        for part in stretches(a.shape[2], magnitude(w)):
+            sums = settled(sums + self._sums(a[:, :, part], w[:, part]), self.acc_format, "wrap")
+        return sums
+
+    def _saturated(self, a: Codes, w: Codes) -> tuple[Codes, NDArray[np.bool_]]:
+        """The sums, saturated at each term, and where one was."""
+        shifts, codes = np.array(self.shifts), np.arange(len(self.shifts))
+        of_parity = [
+            np.where(codes % self.steps_per_octave == parity, shifts, -1)
+            for parity in range(self.steps_per_octave)
+        ]
+        return saturated_shifts(a, np.stack(of_parity), w, self.acc_format)
 
     def _sums(self, a: Codes, w: Codes) -> Codes:
         """`[steps_per_octave, G, M, N]` sums of the even, then of the odd codes' terms, in the narrowest arithmetic."""
         groups, rows, depth = a.shape
         columns, steps = w.shape[2], self.steps_per_octave
-        # A term is within |w|, a negative one never above −1: K · max(|w|, 1) bounds every partial sum.
-        bound = depth * max(magnitude(w), 1)
-        check_bound("log2_mac joined sum", bound * (SQRT2 + 1) + (1 << SQRT2_FRAC_BITS))
-        kind = np.int32 if bound <= _INT32_MAX else np.int64
+        kind = np.int32 if self._bound(w) <= _INT32_MAX else np.int64
         # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
         shifts = np.minimum(np.array(self.shifts[:-1]), 31 if kind is np.int32 else 62)
         pairs, entry_of = np.unique(

@@ -1,4 +1,4 @@
-"""Dot products: subtract both zero points, multiply, sum onto the bias; exact, no rounding."""
+"""Dot products: subtract both zero points, multiply, sum onto the bias; no rounding, overflow as stated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import MAX_BITS, Integer
-from sim.checks import check_codes, check_length, check_range
+from sim.accumulation import check_bias, check_overflow, saturated_products, wrapped_products
+from sim.checks import check_codes, check_length, check_range, magnitude
 from sim.products import Operand, centred, fixed, products
 from sim.unit import Beats, Codes, Port, Unit
 
@@ -33,12 +34,15 @@ class Mac(Unit):
     """Code of `w` that means 0."""
     acc_bits: int
     """Width of the signed accumulator, 1 to 62."""
+    overflow: str = "none"
+    """What sums beyond `acc_bits` do: none (lowering has proven that there are none), wrap or saturate."""
     latency: ClassVar[int] = 2
     """Cycles from the last beat of a dot product to its accumulator: product and accumulator registers."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.acc_bits <= MAX_BITS:
             raise ValueError(f"acc_bits must be in [1, {MAX_BITS}], not {self.acc_bits}")
+        check_overflow(self.overflow)
         product = _reach(self.a_format, self.a_zero_point) * _reach(self.w_format, self.w_zero_point)
         if product.bit_length() >= MAX_BITS:
             raise ValueError(
@@ -72,26 +76,46 @@ class Mac(Unit):
         Args:
             a: `[.., M, K]`.
             w: `[N, K]`, shared by all of `a`, or `[.., N, K]` with its leading axes; or either, prepared.
-            bias: `[N]`; none means 0.
+            bias: `[N]`; none means 0. Beyond `acc_bits` it does what the sums do: the bias buffer holds the result.
 
         Returns:
             `[.., M, N]` accumulators.
 
         Raises:
-            InvariantError: a code lies outside its format, or an accumulator outside `acc_bits`.
+            InvariantError: a code lies outside its format, or with overflow none an accumulator outside `acc_bits`.
         """
+        left, right, start = self._operands(a, w, bias)
+        if self.overflow == "none" or self._fits(left, right, start):
+            acc = products(left, right, start)
+        elif self.overflow == "wrap":
+            acc = wrapped_products(left, right, start, self.acc_format)
+        else:
+            acc, _ = saturated_products(left, right, start, self.acc_format)
+        return check_codes("mac accumulator", acc.reshape(*a.shape[:-1], start.size), self.acc_format)
+
+    def overflows(self, *, a: Codes, w: Codes | Operand, bias: Codes | None = None) -> int:
+        """Of how many accumulators of `compute` the bias or a sum in the order of k leaves `acc_bits`."""
+        left, right, start = self._operands(a, w, bias)
+        if self._fits(left, right, start):
+            return 0
+        # Until the first overflow all modes agree, and only whether there is one counts.
+        _, over = saturated_products(left, right, start, self.acc_format)
+        return int(np.count_nonzero(over))
+
+    def _fits(self, left: Operand, right: Operand, start: Codes) -> bool:
+        """Whether a bound proves that every partial sum, in whatever order, is within `acc_bits`."""
+        return left.reach * right.row_reach + magnitude(start) <= self.acc_format.max_code
+
+    def _operands(self, a: Codes, w: Codes | Operand, bias: Codes | None) -> tuple[Operand, Operand, Codes]:
+        """Both operands less their zero points, and the bias, checked."""
         left = self._centred("a", a, self.a_format, self.a_zero_point)
         right = w if isinstance(w, Operand) else self._centred("w", w, self.w_format, self.w_zero_point)
         shape = right.codes.shape
         if len(shape) > 2 and shape[:-2] != a.shape[:-2]:
             raise InvariantError(f"mac operands a {a.shape} and w {shape} differ in their leading axes")
         check_length("the last axis of mac operand w", shape[-1], a.shape[-1])
-        biases = (
-            np.zeros(shape[-2], np.int64) if bias is None else check_codes("mac bias", bias, self.acc_format)
-        )
-        check_length("mac bias", biases.size, shape[-2])
-        acc = products(left, right, biases).reshape(*a.shape[:-1], shape[-2])
-        return check_codes("mac accumulator", acc, self.acc_format)
+        start = check_bias("mac bias", bias, shape[-2], self.acc_format, self.overflow)
+        return left, right, start
 
     def _centred(self, name: str, codes: Codes, format: Integer, zero_point: int) -> Operand:
         """`codes` less their zero point, checked and in the narrowest type a kernel takes."""

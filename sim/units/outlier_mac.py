@@ -1,4 +1,4 @@
-"""Sparse dot products: each word's value times the weight at its index, summed onto the bias; exact, no rounding."""
+"""Sparse dot products: each word's value times the weight at its index, onto the bias; overflow as stated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import Integer
-from sim.checks import check_bound, check_codes, check_length, check_range, magnitude
+from sim.accumulation import check_bias, saturated_list, settled, stretches
+from sim.checks import check_bound, check_codes, check_range, magnitude
 from sim.unit import Beats, Codes, Port, Unit
 from sim.units.mac import Mac
 
@@ -59,6 +60,8 @@ class OutlierMac(Unit):
     """Weights, 32 bits signed at most."""
     acc_bits: int
     """Width of the signed accumulator, 1 to 62."""
+    overflow: str = "none"
+    """What sums beyond `acc_bits` do: none (lowering has proven that there are none), wrap or saturate."""
     latency: ClassVar[int] = Mac.latency
     """Cycles from the last beat of a list to its accumulator: product and accumulator registers."""
 
@@ -68,7 +71,7 @@ class OutlierMac(Unit):
                 raise ValueError(f"{name} must be in [{low}, {high}], not {getattr(self, name)}")
         if self.w_format.min_code < _INT32.min_code or self.w_format.max_code > _INT32.max_code:
             raise ValueError(f"w_format must fit {_INT32}, not {self.w_format}")
-        _ = self.mac  # which checks acc_bits
+        _ = self.mac  # which checks acc_bits and overflow
 
     @property
     def value_format(self) -> Integer:
@@ -94,6 +97,7 @@ class OutlierMac(Unit):
             a_zero_point=0,
             w_zero_point=0,
             acc_bits=self.acc_bits,
+            overflow=self.overflow,
         )
 
     @property
@@ -116,14 +120,29 @@ class OutlierMac(Unit):
         Args:
             a: `[.., M, P]` words.
             w: `[N, K]`, or that, prepared.
-            bias: `[N]`; none means 0.
+            bias: `[N]`; none means 0. Beyond `acc_bits` it does what the sums do: the bias buffer holds the result.
 
         Returns:
             `[.., M, N]` accumulators.
 
         Raises:
-            InvariantError: an operand lies outside its format, an index beyond w, or an accumulator outside `acc_bits`.
+            InvariantError: an operand lies outside its format, an index beyond w, or with overflow none an
+                accumulator outside `acc_bits`.
         """
+        columns, start = self._constants(a, w, bias)
+        return self._sums(a, columns, start)
+
+    def overflows(self, *, a: Codes, w: Codes | Columns, bias: Codes | None = None) -> int:
+        """Of how many accumulators of `compute` the bias or a sum in the order of p leaves `acc_bits`."""
+        columns, start = self._constants(a, w, bias)
+        if self._fits(a, columns, start):
+            return 0
+        # Until the first overflow all modes agree, and only whether there is one counts.
+        _, over = self._saturated(self._rows(a), columns, start)
+        return int(np.count_nonzero(over))
+
+    def _constants(self, a: Codes, w: Codes | Columns, bias: Codes | None) -> tuple[Columns, Codes]:
+        """Weights and bias for the words `a`, all checked."""
         _, highest = check_range("outlier_mac operand a", a, self.word_format)
         columns = w if isinstance(w, Columns) else self._columns(w)
         depth, outputs = columns.weights.shape
@@ -131,23 +150,48 @@ class OutlierMac(Unit):
             raise InvariantError(
                 f"outlier_mac index {highest >> self.value_bits} is beyond a depth of {depth}"
             )
-        biases = np.zeros(outputs, np.int64) if bias is None else bias
-        check_length("outlier_mac bias", biases.size, outputs)
-        return self._sums(a, columns, biases)
+        start = check_bias("outlier_mac bias", bias, outputs, self.acc_format, self.overflow)
+        return columns, np.ascontiguousarray(start)
 
-    def _sums(self, words: Codes, columns: Columns, bias: Codes) -> Codes:
+    def _sums(self, words: Codes, columns: Columns, start: Codes) -> Codes:
         """Accumulators of words whose indices lie within the columns."""
-        biases = np.ascontiguousarray(check_codes("outlier_mac bias", bias, self.acc_format))
-        places = words.shape[-1]
-        # Every partial sum, in whatever order, is within P · max|value| · max|w|.
-        bound = (places << (self.value_bits - 1)) * columns.reach
-        check_bound("outlier_mac partial sum", bound + magnitude(biases))
-        rows = np.ascontiguousarray(words, np.int64).reshape(prod(words.shape[:-1]), places)
-        acc = np.empty((len(rows), bias.size), np.int64)
-        _sparse_products(rows, columns.weights, biases, self.value_bits, acc)
+        rows = self._rows(words)
+        if self.overflow == "none" or self._fits(words, columns, start):
+            check_bound("outlier_mac partial sum", self._bound(words, columns) + magnitude(start))
+            acc = self._exact(rows, columns, start)
+        elif self.overflow == "wrap":
+            acc = settled(start, self.acc_format, "wrap")
+            for part in stretches(rows.shape[1], columns.reach << (self.value_bits - 1)):
+                exact = self._exact(np.ascontiguousarray(rows[:, part]), columns, np.zeros_like(start))
+                acc = settled(acc + exact, self.acc_format, "wrap")
+        else:
+            acc, _ = self._saturated(rows, columns, start)
         return check_codes(
-            "outlier_mac accumulator", acc.reshape(*words.shape[:-1], bias.size), self.acc_format
+            "outlier_mac accumulator", acc.reshape(*words.shape[:-1], start.size), self.acc_format
         )
+
+    def _bound(self, words: Codes, columns: Columns) -> int:
+        """Every partial sum, in whatever order, is within P · max|value| · max|w|."""
+        places: int = words.shape[-1]
+        return (places << (self.value_bits - 1)) * columns.reach
+
+    def _fits(self, words: Codes, columns: Columns, start: Codes) -> bool:
+        """Whether that bound proves that no sum leaves `acc_bits`."""
+        return self._bound(words, columns) + magnitude(start) <= self.acc_format.max_code
+
+    def _exact(self, rows: Codes, columns: Columns, start: Codes) -> Codes:
+        """Sums that are proven to fit 64 bits."""
+        acc = np.empty((len(rows), start.size), np.int64)
+        _sparse_products(rows, columns.weights, start, self.value_bits, acc)
+        return acc
+
+    def _saturated(self, rows: Codes, columns: Columns, start: Codes) -> tuple[Codes, NDArray[np.bool_]]:
+        """Sums that saturate at each word, and where one did."""
+        return saturated_list(rows, columns.weights, self.value_bits, columns.reach, start, self.acc_format)
+
+    def _rows(self, words: Codes) -> Codes:
+        """Lists of words, all leading axes as one."""
+        return np.ascontiguousarray(words, np.int64).reshape(prod(words.shape[:-1]), words.shape[-1])
 
     def _columns(self, w: Codes) -> Columns:
         """`w` checked, one row per index."""
