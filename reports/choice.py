@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golden.errors import UserError
+from golden.formats import MAX_BITS, Accumulators
 
 BITS = range(2, 9)
 """Widths that the number formats and kernels cover."""
 DEFAULT_WIDTHS = (8, 6, 4, 3)
 """Of a table of several."""
+ACC_BITS = range(8, MAX_BITS + 1)
+"""Widths of an accumulator that a command takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,21 @@ def widths(bits: Sequence[int]) -> tuple[int, ...]:
 def _in_range(option: str, bits: int) -> None:
     if bits not in BITS:
         raise UserError(f"{option} must be from {BITS.start} to {BITS.stop - 1}, not {bits}")
+
+
+def accumulators(bits: int | None, overflow: str | None) -> Accumulators | None:
+    """The accumulators of `--acc-bits` and `--acc-overflow`, none without both; UserError for one alone or wrong."""
+    if bits is None and overflow is None:
+        return None
+    if bits is None:
+        raise UserError(f"--acc-overflow {overflow} needs --acc-bits as well")
+    if bits not in ACC_BITS:
+        raise UserError(f"--acc-bits must be from {ACC_BITS.start} to {ACC_BITS.stop - 1}, not {bits}")
+    if overflow is None:
+        raise UserError(f"--acc-bits {bits} needs --acc-overflow wrap or saturate as well")
+    if overflow not in ("wrap", "saturate"):
+        raise UserError(f"--acc-overflow must be wrap or saturate, not {overflow}")
+    return Accumulators(bits=bits, overflow="wrap" if overflow == "wrap" else "saturate")
 
 
 def at_least_one(**options: int) -> None:

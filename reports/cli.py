@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from golden.errors import UserError
-from reports.choice import DEFAULT_WIDTHS, Bits, Choice, at_least_one, widths, writable
+from reports.choice import DEFAULT_WIDTHS, Bits, Choice, accumulators, at_least_one, widths, writable
 
 app = typer.Typer(
     add_completion=False,
@@ -43,6 +43,13 @@ AcceleratorFile = Annotated[
 CheckImages = Annotated[
     int, typer.Option(help="images whose every tensor is compared with the int64 reference")
 ]
+AccBits = Annotated[
+    int | None,
+    typer.Option(help="widest accumulator, 8 to 62 bits; default: as wide as its sums are proven to need"),
+]
+AccOverflow = Annotated[
+    str | None, typer.Option(help="what a sum wider than --acc-bits does: wrap or saturate")
+]
 Rows = Annotated[int, typer.Option(help="real rows per unit and parameter set, besides the directed ones")]
 
 
@@ -62,9 +69,11 @@ def simulate(
     batch_size: BatchSize = 16,
     accelerator: AcceleratorFile = None,
     check_images: CheckImages = 2,
+    acc_bits: AccBits = None,
+    acc_overflow: AccOverflow = None,
 ) -> None:
     """Accuracy and cycles of a model under a scheme: float, fake-quant and bit-exact integer."""
-    bits = Bits(weight=weight_bits, act=act_bits)
+    bits, limited = Bits(weight=weight_bits, act=act_bits), accumulators(acc_bits, acc_overflow)
     at_least_one(batch_size=batch_size, check_images=check_images)
     writable(out)
     choice = Choice(
@@ -79,7 +88,7 @@ def simulate(
     )
     from reports.commands import run_simulate
 
-    run_simulate(choice, bits, out, accelerator, batch_size, check_images)
+    run_simulate(choice, bits, out, accelerator, batch_size, check_images, limited)
 
 
 @app.command()
@@ -170,6 +179,60 @@ def accuracy(
     )
     if not run_accuracy(request):
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    model: Model = "vitrtl_digits",
+    weights: Weights = None,
+    images: Images = None,
+    calib: Calib = None,
+    class_map: ClassMap = None,
+    scheme: SchemeName = "repq",
+    bits: Annotated[
+        list[int] | None,
+        typer.Option(help="bits of weights and activations, any number of times; default: 4, 8"),
+    ] = None,
+    repetitions: Annotated[int, typer.Option(help="timed rounds, of which the median counts")] = 7,
+    batch_size: BatchSize = 16,
+    threads: Annotated[
+        int | None, typer.Option(help="cores to use, the same for all; default: all there are")
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="also time every unit, on one thread")] = False,
+    out: Annotated[Path, typer.Option(help="folder for bench.md, results.json and report.html")] = Path(
+        "out/bench"
+    ),
+    seed: Seed = 0,
+) -> None:
+    """Images per second of sim beside the float and the fake-quantised model; its kernels beside apytypes."""
+    grid = widths(bits or (4, 8))
+    at_least_one(repetitions=repetitions, batch_size=batch_size, threads=1 if threads is None else threads)
+    writable(out)
+    choice = Choice(
+        model=model,
+        weights=weights,
+        images=images,
+        calib=calib,
+        class_map=class_map,
+        scheme=scheme,
+        seed=seed,
+    )
+    from reports.bench_machine import confined
+
+    with confined(threads) as cores:
+        from reports.bench import Request, run_bench
+
+        run_bench(
+            Request(
+                choice=choice,
+                widths=grid,
+                out=out,
+                repetitions=repetitions,
+                batch_size=batch_size,
+                threads=cores,
+                profile=profile,
+            )
+        )
 
 
 @app.command()

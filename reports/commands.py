@@ -7,10 +7,12 @@ from pathlib import Path
 from rich.table import Table
 
 from golden.errors import UserError
+from golden.formats import Accumulators
 from golden.images import LabelledImages
 from reports.checkpoint import discard
 from reports.choice import Bits, Choice
 from reports.evaluation import Evaluation
+from reports.overflow_table import overflow_runs
 from reports.page import write_page
 from reports.program_check import checks_of, run_checks, sweep_checks, table_row
 from reports.progress import console
@@ -28,11 +30,17 @@ VERIFIED_IMAGES = 4
 
 
 def run_simulate(
-    choice: Choice, bits: Bits, out: Path, accelerator_file: Path | None, batch_size: int, check_images: int
+    choice: Choice,
+    bits: Bits,
+    out: Path,
+    accelerator_file: Path | None,
+    batch_size: int,
+    check_images: int,
+    accumulators: Accumulators | None = None,
 ) -> None:
-    """Evaluates one model at one pair of widths."""
+    """Evaluates one model at one pair of widths, on `accumulators` or on such that no sum overflows."""
     accelerator = Accelerator.load(accelerator_file)
-    workload = load_workload(choice)
+    workload = load_workload(choice).with_accumulators(accumulators)
     evaluation = Evaluation(
         workload=workload,
         accelerator=accelerator,
@@ -109,6 +117,7 @@ def publish(results: Results, out: Path) -> None:
     discard(out)
     _print_accuracy(results)
     _print_checks(results)
+    _print_overflows(results)
     _print_cost(results)
     console.print(f"report: {page}", highlight=False)
 
@@ -141,6 +150,21 @@ def _print_checks(results: Results) -> None:
             counts = (f"{check.beats:,}", _known(check.mismatches), _known(check.cycle_mismatches))
             table.add_row(check.unit, check.spec, *counts, state)
         _stdout(table)
+
+
+def _print_overflows(results: Results) -> None:
+    if not results.tables.overflows:
+        return
+    columns = ("run", "operation", "unit", "outputs", "overflowed", "%")
+    table = Table(*columns, title="Accumulators that overflowed, checked images", title_justify="left")
+    for of in overflow_runs(results.tables.overflows):
+        for row in of.rows:
+            if row.overflowed:
+                counts = (f"{row.outputs:,}", f"{row.overflowed:,}", f"{row.percent:.3f}")
+                table.add_row(row.run, row.operation, row.unit, *counts)
+        total = f"all {len(of.rows)} that may" if of.rows else ""
+        table.add_row(of.run, total, "", f"{of.outputs:,}", f"{of.overflowed:,}", f"{of.percent:.3f}")
+    _stdout(table)
 
 
 def _print_cost(results: Results) -> None:

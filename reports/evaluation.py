@@ -1,7 +1,7 @@
 """One quantised run of a workload: calibrate, fake-quantise, lower, simulate, compare, count cycles."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from golden.fakequant import FakeQuantizer, fakequant_logits
 from golden.fidelity import FidelityMeter
 from golden.lowering import lower
 from golden.model import Through, forward, sites_of
+from golden.overflow import OverflowMeter
 from golden.program import Program
 from golden.reconstruction import module_names, reconstruct
 from golden.reference import execute
@@ -30,6 +31,7 @@ from reports.results import (
     Exactness,
     LayerCycles,
     Level,
+    Overflow,
     SiteFidelity,
     Speed,
     Tables,
@@ -78,7 +80,7 @@ class Evaluation:
         """Everything for one pair of widths; the program is saved in `out`."""
         calibrated = self._calibrate(bits)
         label = bits.label
-        program = lower(calibrated, self.workload.provenance)
+        program = self._lower(calibrated)
         # Before the long work: the accelerator may lack a unit that this program needs.
         cycles = schedule(program, self.accelerator)
         known = calibrated.digest
@@ -131,10 +133,13 @@ class Evaluation:
     def lowered(self, bits: Bits) -> "Run":
         """Calibrates and lowers only, and runs the checked images through sim: what RTL verification needs."""
         calibrated = self._calibrate(bits)
-        program = lower(calibrated, self.workload.provenance)
+        program = self._lower(calibrated)
         images, _ = next(iter(self.workload.images.batches(self.checked_images)))
         tensors = Executor(program).run(encode(calibrated, images), capture="all").tensors
         return Run(bits=bits, program=program, tensors=tensors)
+
+    def _lower(self, calibrated: Calibrated) -> Program:
+        return lower(calibrated, self.workload.provenance, self.workload.accumulators)
 
     def _calibrate(self, bits: Bits) -> Calibrated:
         workload = self.workload
@@ -210,7 +215,7 @@ class Evaluation:
         """First images through golden, sim and fake quantisation; returns the first batch's tensors from sim."""
         program = executor.program
         wanted = min(self.checked_images, len(self.workload.images))
-        meter = FidelityMeter(calibrated, program)
+        meter, overflows = FidelityMeter(calibrated, program), OverflowMeter()
         agreements: dict[str, SiteAgreement] = {}
         compared = differing = done = 0
         first: dict[str, NDArray[np.int64]] | None = None
@@ -219,7 +224,7 @@ class Evaluation:
                 images = images[: wanted - done]
                 codes = encode(calibrated, images)
                 simulated = dict(executor.run(codes, capture="all").tensors)
-                for name, reference in execute(program, codes):
+                for name, reference in execute(program, codes, overflows.see):
                     compared += reference.size
                     differing += int((reference != simulated[name]).sum())
                 for site in site_agreement(calibrated, program, simulated):
@@ -234,6 +239,8 @@ class Evaluation:
             raise InvariantError("no images were compared")
         tensors = len(program.operations)
         self.add("exactness", Exactness(run=label, tensors=tensors, integers=compared, differing=differing))
+        for found in overflows.counts():
+            self.add("overflows", Overflow(run=label, **asdict(found)))
         self._add_fidelity(label, meter, agreements)
         return first
 

@@ -30,7 +30,7 @@ def derive(tables: Tables, clock_mhz: float | None) -> dict[str, Metric]:
     """
     named: dict[str, Metric] = {}
     for part in (_accuracy(tables), _fidelity(tables), _cycles(tables, clock_mhz), _exactness(tables),
-                 _verification(tables), _area(tables), _speed(tables), _kernels(tables),
+                 _overflows(tables), _verification(tables), _area(tables), _speed(tables), _kernels(tables),
                  _profile(tables)):  # fmt: skip
         for name, metric in part:
             if name in named:
@@ -113,6 +113,20 @@ def _exactness(tables: Tables) -> Iterator[Named]:
             Metric(value=row.differing, unit="integers", higher_is_better=False),
         )
         yield f"exactness__compared{end}", Metric(value=row.integers, unit="integers", higher_is_better=True)
+
+
+def _overflows(tables: Tables) -> Iterator[Named]:
+    for run in dict.fromkeys(row.run for row in tables.overflows):
+        rows, end = [row for row in tables.overflows if row.run == run], _suffix(tables, run)
+        overflowed, outputs = sum(r.overflowed for r in rows), sum(r.outputs for r in rows)
+        for name, value, unit in (
+            ("outputs", overflowed, "outputs"),
+            ("fraction", overflowed / outputs, "1"),
+            ("worst_fraction", max(r.overflowed / r.outputs for r in rows), "1"),
+            ("operations", sum(r.overflowed > 0 for r in rows), "operations"),
+        ):
+            yield f"overflow__{name}{end}", Metric(value=value, unit=unit, higher_is_better=False)
+        yield f"overflow__counted{end}", Metric(value=outputs, unit="outputs", higher_is_better=True)
 
 
 def _verification(tables: Tables) -> Iterator[Named]:

@@ -10,6 +10,7 @@ from typing import Any
 from golden.errors import InvariantError, UserError
 from reports import plots
 from reports.bench_page import kernel_pairs, speed_figures
+from reports.overflow_table import overflow_runs
 from reports.results import FLOAT, SCHEMA, Results, SiteFidelity
 from reports.summary import (
     LEVELS,
@@ -29,6 +30,7 @@ _SECTIONS = (
     ("agreement", "Agreement"),
     ("fidelity", "Fidelity per layer"),
     ("exactness", "Exactness"),
+    ("overflows", "Overflows"),
     ("cycles", "Cycles"),
     ("verification", "RTL verification"),
     ("area", "Area and Fmax"),
@@ -56,6 +58,11 @@ _GLOSSARY = (
         "SQNR",
         "fidelity",
         "Signal to quantisation noise ratio: power of the float output over power of the error.",
+    ),
+    (
+        "overflow",
+        "overflows",
+        "An output of which some sum, in the order of its terms, did not fit the accumulator.",
     ),
     ("95 % interval", "accuracy", "Wilson score interval of the accuracy, from the number of images alone."),
     ("vector", "verification", "What crosses an output stream in one handshake, all lanes together."),
@@ -158,6 +165,7 @@ def _context(results: Results) -> dict[str, Any]:
         "protocol_errors": _total(row.protocol_errors for row in verification),
         "compared": sum(row.integers for row in exactness),
         "differing": sum(row.differing for row in exactness),
+        "overflow_runs": overflow_runs(tables.overflows),
         "cycle_groups": groups,
         "area_groups": area_groups(results),
         "kernel_pairs": kernel_pairs(results),

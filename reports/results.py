@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from golden.errors import UserError
 from reports.bench_tables import KernelSpeed, Speed, UnitTime
 from reports.metrics import Metric, derive
+from reports.overflow_table import Overflow
 from reports.row import Megahertz, Row
 from reports.tables import (
     FLOAT,
@@ -27,8 +28,8 @@ from reports.tables import (
 
 __all__ = [
     "FLOAT", "SCHEMA", "Accuracy", "Agreement", "Config", "Exactness", "KernelSpeed", "LayerCycles", "Level",
-    "Metric", "Results", "SiteFidelity", "Speed", "Tables", "UnitArea", "UnitTime", "UnitVerification", "read",
-    "wilson", "write",
+    "Metric", "Overflow", "Results", "SiteFidelity", "Speed", "Tables", "UnitArea", "UnitTime", "UnitVerification",
+    "read", "wilson", "write",
 ]  # fmt: skip
 
 SCHEMA: Final = "vitrtl-results/1"

@@ -10,6 +10,7 @@ from reports.results import (
     Exactness,
     LayerCycles,
     Level,
+    Overflow,
     Results,
     UnitArea,
     UnitVerification,
@@ -114,8 +115,9 @@ def _share(name: str, unit: str, rows: list[LayerCycles], total: int) -> CycleSh
 def units_in_order(results: Results) -> tuple[str, ...]:
     """Units named anywhere, in order of first appearance: the index gives a unit its colour on the whole page."""
     tables = results.tables
-    rows: tuple[LayerCycles | UnitVerification | UnitArea, ...] = (
+    rows: tuple[LayerCycles | Overflow | UnitVerification | UnitArea, ...] = (
         *tables.cycles,
+        *tables.overflows,
         *tables.verification,
         *tables.area,
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from reports.bench_tables import KernelSpeed, Speed, UnitTime
+from reports.overflow_table import Overflow
 from reports.row import Amount, Count, Fraction, Label, Megahertz, Percent, Positive, Row, Seconds
 
 FLOAT = "float"
@@ -194,6 +195,7 @@ class Tables(Row):
     agreement: tuple[Agreement, ...] = ()
     fidelity: tuple[SiteFidelity, ...] = ()
     exactness: tuple[Exactness, ...] = ()
+    overflows: tuple[Overflow, ...] = ()
     cycles: tuple[LayerCycles, ...] = ()
     verification: tuple[UnitVerification, ...] = ()
     area: tuple[UnitArea, ...] = ()
@@ -208,6 +210,7 @@ class Tables(Row):
         _unique("fidelity", ((r.run, r.site) for r in self.fidelity))
         _unique("cycles", ((r.run, r.layer, r.unit) for r in self.cycles))
         _unique("exactness", (r.run for r in self.exactness))
+        _unique("overflows", ((r.run, r.operation) for r in self.overflows))
         _unique("verification", ((r.unit, r.spec, r.simulator) for r in self.verification))
         _unique("area", ((r.unit, r.spec, r.target) for r in self.area))
         _unique("speed", ((r.run, r.implementation) for r in self.speed))
@@ -223,6 +226,7 @@ class Tables(Row):
             *(row.run for row in self.agreement),
             *(row.run for row in self.fidelity),
             *(row.run for row in self.exactness),
+            *(row.run for row in self.overflows),
             *(row.run for row in self.cycles),
             *(row.run for row in self.speed),
         )

@@ -8,6 +8,7 @@ from torch import Tensor
 from golden.digits import dataset
 from golden.errors import UserError
 from golden.families import from_timm
+from golden.formats import Accumulators
 from golden.images import ImageFolder, LabelledImages, calibration_batch
 from golden.model import Model
 from golden.pretrained import DIGITS, check_name, load_model, preprocessing
@@ -33,6 +34,8 @@ class Workload:
     scheme: Scheme
     provenance: dict[str, str | int]
     """What the program should remember of where it came from."""
+    accumulators: Accumulators | None = None
+    """Widest that the hardware has; None: as wide as the sums need."""
 
     def check_enough(self, scheme: Scheme) -> None:
         """UserError where `scheme` asks for more images than there are to calibrate on."""
@@ -45,6 +48,13 @@ class Workload:
             calibration = calibration_batch(self.calibration_source, count, seed=self.seed)
         reconstruction = _reconstruction(self.calibration_source, scheme, self.seed)
         return replace(self, scheme=scheme, calibration=calibration, reconstruction=reconstruction)
+
+    def with_accumulators(self, accumulators: Accumulators | None) -> "Workload":
+        """The same work on `accumulators`, which the provenance then names."""
+        if accumulators is None:
+            return self
+        named: dict[str, str | int] = {"acc_bits": accumulators.bits, "acc_overflow": accumulators.overflow}
+        return replace(self, accumulators=accumulators, provenance=self.provenance | named)
 
 
 def load_workload(choice: Choice) -> Workload:

@@ -21,6 +21,7 @@ from reports.results import (
     Exactness,
     KernelSpeed,
     LayerCycles,
+    Overflow,
     Results,
     SiteFidelity,
     Speed,
@@ -88,6 +89,10 @@ def sample(blocks: int = 4, runs: tuple[str, ...] = ("W4/A4", "W6/A6", "W8/A8"))
             fidelity=tuple(fidelity),
             cycles=tuple(cycles),
             exactness=tuple(Exactness(run=run, tensors=118, integers=24_361_984, differing=0) for run in runs),
+            overflows=tuple(
+                Overflow(run=run, operation=f"blocks.0.{name}", unit="mac", outputs=151_296, overflowed=1_000 * k)
+                for run in runs for k, name in enumerate(("attn.qkv_acc", "mlp.fc1_acc"))
+            ),
             verification=tuple(
                 UnitVerification(unit=unit, spec=spec, simulator="Icarus Verilog 11.0",
                                  rows=400 if spec == "u8" else None, beats=16_400 + 977 * k,
