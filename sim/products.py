@@ -1,16 +1,35 @@
-"""Matrix products of integers, exact: the narrowest arithmetic that a bound on every partial sum allows."""
+"""Matrix products of integers, exact: the fastest arithmetic that a bound on every partial sum allows.
 
-from typing import NamedTuple
+By torch in products of 8-bit digits (`sim.digits`, `sim.products_torch`), or in kernels of int16 or int64 operands,
+which are all there is without torch. The environment variable VITRTL_PRODUCTS forces one: `int8`, `float32` or
+`kernels`; `fastest` is the default. No result depends on it.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, partial
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.errors import UserError
+from sim import products_torch
 from sim.checks import check_bound, magnitude
+from sim.digits import Digits, multiply, split, tightened, whole
+from sim.products_torch import Engine
 from sim.unit import Codes
 
+VARIABLE = "VITRTL_PRODUCTS"
 _INT16_MAX = (1 << 15) - 1
 _INT32_MAX = (1 << 31) - 1
+_WORTH = 1 << 18
+"""Multiplications from which the digits' passes cost less than a kernel."""
+_TRIAL = 256
+"""Length of the axes of the products that engines are timed on."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -57,6 +76,8 @@ class Operand(NamedTuple):
     """Largest magnitude."""
     row_reach: int
     """Largest sum of magnitudes along the last axis, or a bound on it."""
+    digits: Digits | None = None
+    """The codes as the second operand of an engine's products, where they have been prepared for many."""
 
 
 def centred(codes: Codes, extremes: tuple[int, int], zero_point: int) -> Operand:
@@ -72,11 +93,12 @@ def fixed(operand: Operand) -> Operand:
     """`operand` made ready to be the second one of many products."""
     # Weights seldom reach their extremes, so the sum of their magnitudes is a much closer bound.
     sums = np.abs(operand.codes.astype(np.int64)).sum(axis=-1)
-    return operand._replace(row_reach=magnitude(sums))
+    digits = split(_matrices(operand.codes), first=False) if chosen() else None
+    return operand._replace(row_reach=magnitude(sums), digits=digits and tightened(digits))
 
 
 def products(a: Operand, w: Operand, bias: Codes) -> Codes:
-    """`acc[g, m, n] = bias[n] + Σ_k a[g, m, k] · w[g, n, k]` in the narrowest exact arithmetic.
+    """`acc[g, m, n] = bias[n] + Σ_k a[g, m, k] · w[g, n, k]` in the fastest exact arithmetic.
 
     Args:
         a: `[.., M, K]`.
@@ -97,8 +119,78 @@ def products(a: Operand, w: Operand, bias: Codes) -> Codes:
     rows = a.codes.shape[-2] if w.codes.ndim > 2 else a.codes.size // max(depth, 1)
     left, right = a.codes.reshape(-1, rows, depth), w.codes.reshape(-1, outputs, depth)
     acc = np.empty((left.shape[0], rows, outputs), np.int64)
+    if rows * outputs * depth >= _WORTH and _by_engine(a, w, bias, acc):
+        return acc
     if bound <= _INT32_MAX and left.dtype == right.dtype == np.int16:
         _narrow_products(left, right, bias, acc)
     else:
         _wide_products(left.astype(np.int64), right.astype(np.int64), bias, acc)
     return acc
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """A context in which threads that are started have torch's products to themselves."""
+    return products_torch.one_thread() if chosen() else nullcontext()
+
+
+@cache
+def chosen() -> tuple[Engine, ...]:
+    """The engines to try, in this order, before the kernels.
+
+    Raises:
+        UserError: VITRTL_PRODUCTS names none.
+    """
+    wanted = os.environ.get(VARIABLE, "fastest")
+    if wanted == "kernels":
+        return ()
+    engines = products_torch.engines()
+    if wanted == "fastest":
+        return _faster_than_kernel(engines)
+    if wanted not in ("int8", "float32"):
+        raise UserError(f"{VARIABLE} must be fastest, int8, float32 or kernels, not {wanted!r}")
+    return tuple(engine for engine in engines if engine.name == wanted)
+
+
+def _by_engine(a: Operand, w: Operand, bias: Codes, acc: Codes) -> bool:
+    """Fills `acc` by the first engine that can prove its sums; False if there is none."""
+    groups, rows, _ = acc.shape
+    left = a.codes.reshape(groups, rows, -1)
+    right = _matrices(w.codes)
+    for engine in chosen():
+        x: Digits | None
+        y: Digits | None
+        if not engine.splits and a.reach * w.row_reach <= engine.limit:
+            x, y = whole(left, a.reach, a.row_reach), whole(right, w.reach, w.row_reach)
+        else:
+            x, y = split(left, first=True), w.digits or split(right, first=False)
+        if x and y and multiply(engine, x, y, bias, acc):
+            return True
+    return False
+
+
+def _matrices(codes: NDArray[Any]) -> NDArray[Any]:
+    """`[.., N, K]` as `[G, N, K]`."""
+    return codes.reshape(-1, *codes.shape[-2:])
+
+
+def _faster_than_kernel(engines: tuple[Engine, ...]) -> tuple[Engine, ...]:
+    """Those of `engines` that are, the fastest first: by one product of 8-bit operands."""
+    ones = np.ones((1, _TRIAL, _TRIAL), np.int8)
+    wide, acc = ones.astype(np.int16), np.empty(ones.shape, np.int64)
+    sums = np.empty(ones.shape[1:], np.int32)
+    limit = _seconds(lambda: _narrow_products(wide, wide, np.zeros(_TRIAL, np.int64), acc))
+    timed = [
+        (_seconds(partial(engine.multiply, ones[0], ones[0], sums)), n) for n, engine in enumerate(engines)
+    ]
+    return tuple(engines[n] for seconds, n in sorted(timed) if seconds < limit)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    """The shortest of three, after a first that may compile."""
+    work()
+    taken = []
+    for _ in range(3):
+        start = perf_counter()
+        work()
+        taken.append(perf_counter() - start)
+    return min(taken)

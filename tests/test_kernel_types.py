@@ -25,8 +25,12 @@ WIDE = {
     "sim.accumulation._saturated_shifts": (CUBE, TABLE, CUBE, ONE, ONE, SUMS, FLAG_CUBE),
     "sim.units.log2_mac._shifted_sums": (types.int16[:, :, ::1], FLAT, CUBE, FLAT, FLAT, CUBE),
     "sim.products._wide_products": (CUBE, CUBE, FLAT, CUBE),
+    "sim.digits._shifted": (types.int16[:, ::1], ONE, types.int8[:, ::1], FLAT),
+    "sim.digits._split": (TABLE, ONE, types.int8[:, :, ::1], FLAT),
+    "sim.digits._join": (types.int32[:, :, ::1], ONE, TABLE, TABLE, CUBE),
+    "sim.digits._add": (types.int32[::1], ONE, FLAT),
 }
-"""Signatures of sums beyond 32 bits, which no sweep reaches."""
+"""Signatures of sums beyond 32 bits and of large products, which no sweep reaches."""
 
 
 def kernels() -> Iterator[tuple[str, Dispatcher]]:

@@ -1,0 +1,98 @@
+"""Matrix products of digits by torch, the one file of sim that imports it; exact integers, nothing ever rounds.
+
+int8: sums in int32, four products by one instruction where the processor has one (VNNI). Some others add pairs of
+products in saturating int16, so that each shape is tried once on the operands that would show it.
+
+float32: operands, products and sums are integers of magnitude 2^24 at most, which float32 holds exactly, so that no
+addition rounds, in whatever order. Not used where torch has been told to multiply in a shorter type.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[Any]
+
+
+class Engine(NamedTuple):
+    """One way to multiply matrices of integers."""
+
+    name: str
+    limit: int
+    """Largest magnitude of a partial sum with which it is exact."""
+    splits: bool
+    """Whether it takes digits of 8 bits only."""
+    multiply: Callable[[Integers, Integers, NDArray[np.int32]], None]
+    """`out[m, n] = Σ_k a[m, k] · w[n, k]`; `out` is contiguous."""
+    exact: Callable[[np.dtype[Any], tuple[int, int, int]], bool]
+    """Whether products of this type of `a` and shape (M, N, K) are, as far as the processor and torch decide it."""
+
+
+@cache
+def engines() -> tuple[Engine, ...]:
+    """All there are; none without torch."""
+    try:
+        import torch
+    except ImportError:
+        return ()
+
+    def int8(a: Integers, w: Integers, out: NDArray[np.int32]) -> None:
+        torch._int_mm(torch.from_numpy(a), torch.from_numpy(w).t(), out=torch.from_numpy(out))
+
+    def float32(a: Integers, w: Integers, out: NDArray[np.int32]) -> None:
+        left, right = torch.from_numpy(a).float(), torch.from_numpy(w).float()
+        torch.from_numpy(out).copy_(left @ right.t())
+
+    @cache
+    def saturates_nowhere(kind: np.dtype[Any], shape: tuple[int, int, int]) -> bool:
+        return _at_the_ends(int8, kind, shape)
+
+    def full_precision(kind: np.dtype[Any], shape: tuple[int, int, int]) -> bool:
+        # torch makes this module at run time, where no type checker sees it.
+        settings: Any = torch.backends.mkldnn
+        return settings.matmul.fp32_precision in ("none", "ieee")
+
+    return (
+        Engine("int8", (1 << 31) - 1, True, int8, saturates_nowhere),
+        Engine("float32", 1 << 24, False, float32, full_precision),
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """New threads inside keep torch's products to themselves: torch's own threads would take the others' cores."""
+    if not engines():
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _at_the_ends(
+    multiply: Callable[[Integers, Integers, NDArray[np.int32]], None],
+    kind: np.dtype[Any],
+    shape: tuple[int, int, int],
+) -> bool:
+    """Whether operands at the ends of their types give the sums they must.
+
+    No others reach further into any intermediate: all terms of a sum have one sign and their largest magnitude.
+    """
+    rows, columns, depth = shape
+    out = np.empty((rows, columns), np.int32)
+    of_a, of_w = np.iinfo(kind), np.iinfo(np.int8)
+    for left, right in product((int(of_a.min), int(of_a.max)), (int(of_w.min), int(of_w.max))):
+        multiply(np.full((rows, depth), left, kind), np.full((columns, depth), right, np.int8), out)
+        if not (out == left * right * depth).all():
+            return False
+    return True
