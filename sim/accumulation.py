@@ -143,7 +143,9 @@ def wrapped_products(a: Operand, w: Operand, bias: Codes, format: Integer) -> Co
 
 
 def _part(operand: Operand, part: slice) -> Operand:
-    """Those terms alone."""
+    """Those terms alone; `operand` itself where they are all there are."""
+    if part.stop - part.start >= operand.codes.shape[-1]:
+        return operand
     codes = operand.codes[..., part].copy()
     return Operand(codes, operand.reach, min(operand.row_reach, codes.shape[-1] * operand.reach))
 

@@ -23,17 +23,17 @@ SWEEP = [
     for bits, shift in ((4, 5), (6, 4), (8, 4))
     for signed_regions, weights in ((False, False), (True, True))
 ] + [
-    # Three of the largest terms, up to 7 · 8 << 5 each, leave ±4096.
+    # The largest terms are 7 · 8 << 5: three leave ±2^12, and one alone leaves ±2^10.
     TwoScaleMac(
         code_bits=4,
         shift=5,
         signed_regions=signed_regions,
         w_format=Integer(bits=4, signed=True),
         w_zero_point=0,
-        acc_bits=13,
+        acc_bits=acc_bits,
         overflow=overflow,
     )
-    for signed_regions in (False, True)
+    for signed_regions, acc_bits in ((False, 13), (True, 11))
     for overflow in OVERFLOWING
 ]
 
