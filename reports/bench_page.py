@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from reports import plots
 from reports.bench_tables import KernelSpeed, Speed
-from reports.results import Results
+from reports.results import FLOAT, Results
 
 IMPLEMENTATIONS = {"float": "float32", "fakequant": "fake-quant", "golden": "int64 reference", "sim": "sim"}
 """Implementation -> what people call it."""
@@ -29,6 +29,29 @@ def kernel_pairs(results: Results) -> tuple[KernelPair, ...]:
     rows = results.tables.kernels
     others = {row.kernel: row for row in rows if row.implementation != "sim"}
     return tuple(KernelPair(row, others.get(row.kernel)) for row in rows if row.implementation == "sim")
+
+
+class SimSpeed(NamedTuple):
+    """sim in one run, beside what else ran the model."""
+
+    run: str
+    rate: float
+    """Images per second."""
+    against_float: float | None
+    """How many times faster sim is."""
+    against_fakequant: float | None
+
+
+def sim_speeds(results: Results) -> tuple[SimSpeed, ...]:
+    """sim's speed in each run that repeated its timings: in passing, a machine is too uneven for a headline."""
+    rates = {(row.run, row.implementation): row.images / row.seconds for row in results.tables.speed}
+    return tuple(
+        SimSpeed(row.run, own, *(own / other if other else None for other in against))
+        for row in results.tables.speed
+        if row.implementation == "sim" and row.repetitions
+        for own in (rates[row.run, "sim"],)
+        for against in ((rates.get((FLOAT, "float")), rates.get((row.run, "fakequant"))),)
+    )
 
 
 def speed_figures(results: Results) -> dict[str, plots.Figure]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from golden.errors import InvariantError, UserError
 from reports import plots
-from reports.bench_page import kernel_pairs, speed_figures
+from reports.bench_page import kernel_pairs, sim_speeds, speed_figures
 from reports.overflow_table import overflow_runs
 from reports.results import FLOAT, SCHEMA, Results, SiteFidelity
 from reports.summary import (
@@ -169,6 +169,7 @@ def _context(results: Results) -> dict[str, Any]:
         "cycle_groups": groups,
         "area_groups": area_groups(results),
         "kernel_pairs": kernel_pairs(results),
+        "sim_speeds": sim_speeds(results),
         "accelerator": config.accelerator,
         "clock": config.clock_mhz,
         "duration": lambda cycles: _duration(cycles, config.clock_mhz or 1.0),

@@ -10,6 +10,7 @@ PACKAGES = (
     "timm",
     "numpy",
     "numba",
+    "apytypes",
     "amaranth",
     "cocotb",
     "pyosys",
