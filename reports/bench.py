@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 from rich.console import Console
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from golden.model import sites_of
 from golden.pretrained import load_model
 from reports.accuracy import short
 from reports.bench_kernels import INSTALL, available, kernels
-from reports.bench_machine import description
+from reports.bench_machine import description, one_thread
 from reports.bench_models import Lowered, Runner, float_runner, kernels_made, quantised_runners
 from reports.bench_profile import profile
 from reports.bench_text import markdown, terminal_tables
@@ -30,6 +29,7 @@ from reports.progress import bar, console
 from reports.results import Config, KernelSpeed, Results, Speed, Tables, UnitTime, write
 from reports.tool_versions import tool_versions
 from reports.workload import Workload, load_workload
+from sim.products import chosen
 
 KERNEL_ROUNDS = 5
 """Repetitions of a kernel for each of a model: a kernel takes milliseconds."""
@@ -131,16 +131,14 @@ def _kernel_speeds(request: Request) -> Iterator[KernelSpeed]:
     if not available():
         console.print(INSTALL, markup=False, highlight=False, soft_wrap=True)
         return
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    compared = [(kernel, kernel.compare()) for kernel in kernels(request.widths)]
-    works = {f"{kernel.name} sim": kernel.sim for kernel, _ in compared}
-    works |= {f"{kernel.name} apytypes": kernel.apytypes for kernel, _ in compared}
     rounds = KERNEL_ROUNDS * request.repetitions
-    # In the order of the names, so that the two of a kernel follow each other.
-    with bar("kernels, in turns", len(works) * (rounds + 1)) as advance:
-        timings = take_turns(dict(sorted(works.items())), rounds, advance)
-    numba.set_num_threads(before)
+    with one_thread():
+        compared = [(kernel, kernel.compare()) for kernel in kernels(request.widths)]
+        works = {f"{kernel.name} sim": kernel.sim for kernel, _ in compared}
+        works |= {f"{kernel.name} apytypes": kernel.apytypes for kernel, _ in compared}
+        # In the order of the names, so that the two of a kernel follow each other.
+        with bar("kernels, in turns", len(works) * (rounds + 1)) as advance:
+            timings = take_turns(dict(sorted(works.items())), rounds, advance)
     for kernel, integers in compared:
         fixed: dict[str, Any] = {
             "kernel": kernel.name,
@@ -156,7 +154,7 @@ def _profiled(request: Request, lowered: tuple[Lowered, ...]) -> Iterator[UnitTi
     """Rows of every run's profile, where it was asked for."""
     if not request.profile:
         return
-    with bar("profiles, one thread", len(lowered)) as advance:
+    with one_thread(), bar("profiles, one thread", len(lowered)) as advance:
         for each in lowered:
             yield from profile(each.bits.label, each.program, each.codes, request.repetitions)
             advance(1)
@@ -176,6 +174,7 @@ def _config(request: Request, workload: Workload) -> Config:
             "batch_size": request.batch_size,
             "repetitions": request.repetitions,
             "threads": request.threads,
+            "products": " and ".join(engine.name for engine in chosen()) or "kernels",
             "kernels_compiled": made.compiled,
             "kernels_from_cache": made.loaded,
             **description(),

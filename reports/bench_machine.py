@@ -41,6 +41,22 @@ def confined(threads: int | None) -> Iterator[int]:
         os.sched_setaffinity(0, cores)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keeps numba, in this thread, and torch, in those started inside, to one thread."""
+    import numba
+    import torch
+
+    of_numba, of_torch = numba.get_num_threads(), torch.get_num_threads()
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(of_numba)
+        torch.set_num_threads(of_torch)
+
+
 def description() -> dict[str, str | float]:
     """What a timing depends on beside versions: CPU, cores of this process, memory, vector instructions, OS."""
     import torch

@@ -19,7 +19,8 @@ parentheses the slowest and the fastest; one batch of {batch} images that are in
 own module, eager, under `torch.inference_mode`; *fake-quant* is the float model with every tensor rounded, as papers
 measure it; *sim* computes the integers that the RTL computes, checks every tensor against its format, and starts from
 the same float images. *first batch* is from the calibrated model (float32: the loaded one) to the first classes: sim
-lowers the model and gets its kernels, of which numba compiled {compiled} and took {loaded} from its cache in this run.
+lowers the model and gets its kernels, of which numba compiled {compiled} and took {loaded} from its cache in this run;
+matrix products by {products}, the fastest exact way here, chosen at the start.
 Calibration, which fake-quant and sim share, is not in it. Every tensor of sim on the first image equals the int64
 reference's."""
 _KERNELS = f"""\
@@ -87,6 +88,7 @@ def _models(results: Results) -> list[str]:
         repetitions=told["repetitions"],
         batch=told["batch_size"],
         threads=_threads(results),
+        products=told["products"],
         compiled=told["kernels_compiled"],
         loaded=told["kernels_from_cache"],
     )
