@@ -74,6 +74,7 @@ def dot(a: list[int], w: list[int], bias: int, bits: int, overflow: str) -> tupl
         ([100, -150, 100], 0, 50, 50, False),
         # The bias alone: 300 - 256 - 100, and 127 - 100.
         ([-100, 0, 0], 300, -56, 27, True),
+        ([-200, 0, 0], 300, 100, -73, True),
         ([-100, -28, 0], 0, -128, -128, False),
         ([-100, -29, 0], 0, 127, -128, True),
         ([100, 27, 0], 0, 127, 127, False),

@@ -96,7 +96,9 @@ def test_simulate_counts_and_says_so(
         grey = (pixels[first] * 255 / 16).round().astype("uint8")
         Image.fromarray(grey).save(tmp_path / "images" / str(digit) / "0.png")
     monkeypatch.chdir(tmp_path)
-    arguments = "simulate --images images --limit 4 --out out --acc-bits 17 --acc-overflow saturate"
+    arguments = (
+        "simulate --images images --limit 4 --batch-size 1 --out out --acc-bits 17 --acc-overflow saturate"
+    )
     assert vitrtl(monkeypatch, arguments) == 0
     results = read(tmp_path / "out" / "results.json")
     config = results.config.model_dump()
