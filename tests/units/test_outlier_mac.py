@@ -1,4 +1,4 @@
-"""outlier_mac: hand-worked sums, the definition in Python integers, planted faults, refusals, streams and cycles."""
+"""outlier_mac: hand-worked sums, the definition in Python integers, overflow, faults, refusals, streams, cycles."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,8 @@ from golden.errors import InvariantError
 from golden.formats import Integer
 from reports.stimuli import column
 from reports.units.outlier_mac import SWEEP, label, stimuli
+from sim import accumulation
+from sim.accumulation import settled
 from sim.unit import Beats, Codes
 from sim.units import outlier_mac
 from sim.units.outlier_mac import OutlierMac
@@ -137,6 +139,136 @@ def test_an_unchanged_kernel_as_python_agrees(mutate: Any) -> None:
     )
 
 
+def overflowing(accumulate: Any, spec: OutlierMac, a: Any, w: Any, bias: Any) -> tuple[list[list[int]], int]:
+    """docs/datapath.md, outlier_mac and accumulators, for one matrix product: sums, and how many overflowed."""
+
+    def term(word: int, weights: list[int]) -> int:
+        return definition(spec, [[word]], [weights], [0])[0][0]
+
+    found = [
+        [
+            accumulate(start, [term(word, weights) for word in row], spec.acc_bits, spec.overflow)
+            for weights, start in zip(w, bias, strict=True)
+        ]
+        for row in a
+    ]
+    return [[acc for acc, _ in row] for row in found], sum(over for row in found for _, over in row)
+
+
+def test_overflow_worked_by_hand() -> None:
+    # Ten bits, −512 to 511: 255 at index 0 twice and 509, which is −3, at 2; weights 2 and 7, then −1 and 5.
+    # 510, then 1020: −4 or 511, then −21: −25 or 490. −255, −510, then −525: 499 or −512.
+    operands = {"a": np.array([[255, 255, 2 << 9 | 509]]), "w": np.array([[2, 0, 7], [-1, 0, 5]])}
+    for overflow, expected in (("wrap", [-25, 499]), ("saturate", [490, -512])):
+        spec = unit(acc_bits=10, overflow=overflow)
+        assert spec.compute(**operands).tolist() == [expected]
+        assert spec.overflows(**operands) == 2
+        # From 20, the second ends at −505; the bias 520 is −504 or 511 at once.
+        biased = spec.compute(**operands, bias=np.array([520, 20]))
+        assert biased.tolist() == [[495 if overflow == "wrap" else 490, -505]]
+        assert spec.overflows(**operands, bias=np.array([520, 20])) == 1
+
+
+@given(st.integers(3, 17), st.integers(1, 31), st.one_of(st.integers(1, 30), st.integers(1, 62)),
+       st.sampled_from(["wrap", "saturate"]), st.tuples(*[st.integers(1, 9)] * 3), st.integers(0, 2**32))  # fmt: skip
+def test_overflow_equals_definition(
+    accumulate: Any, value_bits: int, w_bits: int, acc_bits: int, overflow: str, shape: tuple[int, int, int],
+    seed: int,
+) -> None:  # fmt: skip
+    """Biases of twice the accumulator's width, and so beyond it."""
+    spec = unit(value_bits=value_bits, acc_bits=acc_bits, overflow=overflow,
+                w_format=Integer(bits=w_bits, signed=True))  # fmt: skip
+    rng, (rows, places, outputs) = np.random.default_rng(seed), shape
+    a = words(spec, rng, 8, rows, places)
+    w = rng.integers(spec.w_format.min_code, spec.w_format.max_code, (outputs, 8), endpoint=True)
+    bias = rng.integers(-(1 << min(acc_bits, 60)), 1 << min(acc_bits, 60), outputs)
+    sums, overflows = overflowing(accumulate, spec, a.tolist(), w.tolist(), bias.tolist())
+    for operand in (w, spec.prepare("w", w)):
+        assert spec.compute(a=a, w=operand, bias=bias).tolist() == sums
+        assert spec.overflows(a=a, w=operand, bias=bias) == overflows
+        assert spec.compute(a=a[:, None], w=operand, bias=bias).tolist() == [[row] for row in sums]
+
+
+def test_sums_beyond_int64_wrap_as_any() -> None:
+    """2^17 values of −2^16 on a weight of −2^31 are 2^64, and one of 5 on 7 with them."""
+    spec = unit(value_bits=17, w_format=Integer(bits=32, signed=True), acc_bits=62, overflow="wrap")
+    a = np.full((1, (1 << 17) + 1), 1 << 16)
+    a[0, 77] = 1 << 17 | 5
+    assert spec.compute(a=a, w=np.array([[-(1 << 31), 7]]), bias=np.array([-40])).item() == -5
+
+
+@pytest.mark.parametrize("acc_bits", [31, 32])
+def test_saturated_sums_at_the_end_of_int32(acc_bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """31 bits and a term of 2^30 still fit int32, 32 bits do not, which a wrong bound would not know."""
+    spec = unit(value_bits=17, w_format=Integer(bits=15, signed=True), acc_bits=acc_bits, overflow="saturate")
+    operands = {"a": np.full((1, 4), 1 << 16), "w": np.array([[-(1 << 14) + 1]])}
+    expected = min(spec.acc_format.max_code, 4 * ((1 << 14) - 1) << 16)
+    assert spec.compute(**operands).item() == expected
+    monkeypatch.setattr(accumulation, "_INT32_MAX", 1 << 33)
+    assert (spec.compute(**operands).item() == expected) is (acc_bits == 31)
+
+
+FAULTS = {
+    "one word short": ("_saturated_list", "range(places)", "range(places - 1)"),
+    "backwards": ("_saturated_list", "range(places)", "range(places - 1, -1, -1)"),
+    "no bias": ("_saturated_list", "total[:] = start", "total[:] = 0"),
+    "bias not counted": ("_saturated_list", "changed[:] = spilt", "changed[:] = 0"),
+    "value without sign": ("_saturated_list", "+ half) & (2 * half - 1)) - half", ") & (2 * half - 1))"),
+    "index of the neighbour": ("_saturated_list", ">> value_bits]", ">> value_bits - 1]"),
+    "no saturation": ("_take", "min(max(exact, low), high)", "exact"),
+    "lower limit off by one": ("_take", "max(exact, low)", "max(exact, low + 1)"),
+    "upper limit off by one": ("_take", "low), high)", "low), high - 1)"),
+}
+"""Kernel, old and new source."""
+
+
+def narrow_operands(spec: OutlierMac) -> dict[str, Codes]:
+    """Sums that leave 12 bits at either end and come back, sums that fit, and a bias that alone does not."""
+    turn = np.array([255] * 4 + [300] * 4)
+    a = np.stack((turn, turn[::-1], 1 << 9 | turn, words(spec, np.random.default_rng(4), 4, 8)))
+    w = np.array([[4, 1, -5, 0], [3, -4, 0, 2], [-1, 0, 0, 0]])
+    return {"a": a, "w": w, "bias": np.array([-1500, 7, 9000])}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_in_saturation_are_seen(accumulate: Any, mutate: Any, fault: str) -> None:
+    spec = unit(acc_bits=12, index_bits=2, overflow="saturate")
+    operands = narrow_operands(spec)
+    expected = overflowing(accumulate, spec, *(x.tolist() for x in operands.values()))
+    assert (spec.compute(**operands).tolist(), spec.overflows(**operands)) == expected
+    kernel, old, new = FAULTS[fault]
+    mutate(accumulation, kernel, old, new)
+    if kernel != "_saturated_list":  # which then calls the changed one
+        mutate(accumulation, "_saturated_list", "range(places)", "range(places)")
+    try:
+        found = (spec.compute(**operands).tolist(), spec.overflows(**operands))
+    except (InvariantError, IndexError):
+        found = None
+    assert found != expected
+
+
+@pytest.mark.parametrize(("overflow", "module"), [("wrap", outlier_mac), ("saturate", accumulation)])
+@pytest.mark.parametrize("step", [-1, 1])
+def test_a_width_off_by_one_around_the_kernel_is_seen(
+    accumulate: Any, monkeypatch: pytest.MonkeyPatch, overflow: str, module: Any, step: int
+) -> None:
+    """Of the wrapped sums, or of the bias that saturates first."""
+    spec = unit(acc_bits=12, index_bits=2, overflow=overflow)
+    operands = narrow_operands(spec)
+    expected, _ = overflowing(accumulate, spec, *(x.tolist() for x in operands.values()))
+    assert spec.compute(**operands).tolist() == expected
+
+    def off(sums: Any, format: Integer, overflow: str) -> Any:
+        return settled(sums, replace(format, bits=format.bits + step), overflow)
+
+    monkeypatch.setattr(module, "settled", off)
+    try:
+        found = spec.compute(**operands).tolist()
+    except InvariantError:
+        found = None
+    assert found != expected
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -180,6 +312,7 @@ def test_a_sum_that_could_wrap_raises_before_the_kernel() -> None:
         ({"index_bits": 0}, r"index_bits must be in \[1, 12\], not 0"),
         ({"index_bits": 13}, r"index_bits must be in \[1, 12\], not 13"),
         ({"acc_bits": 63}, r"acc_bits must be in \[1, 62\], not 63"),
+        ({"overflow": "clip"}, "overflow must be one of none, wrap, saturate, not 'clip'"),
         ({"w_format": Integer(bits=33, signed=True)}, "w_format must fit s32, not s33"),
         ({"w_format": Integer(bits=32, signed=False)}, "w_format must fit s32, not u32"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from golden.errors import InvariantError
 from golden.formats import Integer
-from reports.units.table_mac import SWEEP, stimuli
+from reports.units.table_mac import SWEEP, label, stimuli
 from sim import products
 from sim.units.mac import Mac
 from sim.units.table_mac import TableMac
@@ -70,11 +70,11 @@ def test_entries_at_the_end_of_int16_do_not_wrap(largest: int) -> None:
     assert spec.compute(a=np.array([[3]]), w=np.array([[-16]])).item() == -16 * largest
 
 
-@pytest.mark.parametrize("spec", SWEEP, ids=lambda spec: f"{spec.code_bits}b")
+@pytest.mark.parametrize("spec", SWEEP, ids=label)
 def test_every_code_times_every_operand(spec: TableMac) -> None:
     a, w = np.arange(1 << spec.code_bits)[:, None], np.arange(1 << spec.w_format.bits)[:, None]
-    acc = spec.compute(a=a, w=w)
-    assert acc.tolist() == definition(spec, a.tolist(), w.tolist(), [0] * len(w))
+    spec = replace(spec, acc_bits=48)
+    assert spec.compute(a=a, w=w).tolist() == definition(spec, a.tolist(), w.tolist(), [0] * len(w))
 
 
 def test_a_table_that_counts_is_the_plain_product() -> None:
@@ -95,7 +95,7 @@ def test_batched_operands_and_any_memory_order() -> None:
         assert acc[b].tolist() == definition(spec, a[b].tolist(), w[b].tolist(), [0] * 4)
 
 
-@pytest.mark.parametrize("spec", SWEEP, ids=lambda spec: f"{spec.code_bits}b")
+@pytest.mark.parametrize("spec", SWEEP, ids=label)
 def test_stimuli_show_every_entry_that_is_off_by_one(spec: TableMac) -> None:
     beats = stimuli(spec, np.random.default_rng(3))
     a, right = spec.run(**beats)["o"].codes, np.arange(1 << spec.code_bits)
@@ -126,6 +126,37 @@ def test_planted_faults_are_seen(mutate: Any, old: str, new: str) -> None:
     except InvariantError:
         acc = None
     assert acc != definition(spec, a.tolist(), w.tolist(), bias.tolist())
+
+
+def test_overflow_worked_by_hand() -> None:
+    # Ten bits, −512 to 511: 30·15 = 450, and 30·3 more is 540, so −484 or 511; then 11·−2.
+    operands = {"a": np.array([[2, 2, 3]]), "w": np.array([[15, 3, -2], [-2, 3, 15]])}
+    for overflow, expected in (("wrap", [-506, 195]), ("saturate", [489, 195])):
+        spec = unit(acc_bits=10, overflow=overflow)
+        assert spec.compute(**operands).tolist() == [expected]
+        assert spec.overflows(**operands) == 1
+
+
+@given(st.integers(2, 6), st.integers(1, 12), st.integers(1, 30), st.sampled_from(["wrap", "saturate"]),
+       st.tuples(*[st.integers(1, 9)] * 3), st.integers(0, 2**32))  # fmt: skip
+def test_overflow_equals_definition(
+    accumulate: Any, code_bits: int, entry_bits: int, acc_bits: int, overflow: str, shape: tuple[int, int, int],
+    seed: int,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(seed)
+    table = tuple(rng.integers(0, 1 << entry_bits, 1 << code_bits).tolist())
+    spec = unit(code_bits=code_bits, entry_bits=entry_bits, table=table, w_zero_point=-1, acc_bits=acc_bits,
+                overflow=overflow)  # fmt: skip
+    a, w, bias = random_operands(spec, rng, *shape)
+    found = [
+        [
+            accumulate(b, [table[x] * (y + 1) for x, y in zip(row, column, strict=True)], acc_bits, overflow)
+            for column, b in zip(w.tolist(), bias.tolist(), strict=True)
+        ]
+        for row in a.tolist()
+    ]
+    assert spec.compute(a=a, w=w, bias=bias).tolist() == [[acc for acc, _ in row] for row in found]
+    assert spec.overflows(a=a, w=w, bias=bias) == sum(over for row in found for _, over in row)
 
 
 def test_operands_and_accumulators_outside_their_format_raise() -> None:

@@ -76,6 +76,7 @@ def test_equals_definition(
 def test_every_code_times_every_operand(spec: TwoScaleMac) -> None:
     a = np.arange(1 << spec.code_bits)[:, None]
     w = np.arange(spec.w_format.min_code, spec.w_format.max_code + 1)[:, None]
+    spec = replace(spec, acc_bits=48)
     assert spec.compute(a=a, w=w).tolist() == definition(spec, a.tolist(), w.tolist(), [0] * len(w))
 
 
@@ -136,6 +137,41 @@ def test_planted_faults_in_the_kernel_are_seen(mutate: Any, signed_regions: bool
     except InvariantError:
         acc = None  # a sum beyond the accumulator is seen by the range check first
     assert acc != definition(spec, a.tolist(), w.tolist(), bias.tolist())
+
+
+def terms(spec: TwoScaleMac, row: Any, column: Any) -> list[int]:
+    """Each alone, as a sum of one."""
+    return [definition(spec, [[code]], [[w]], [0])[0][0] for code, w in zip(row, column, strict=True)]
+
+
+@pytest.mark.parametrize(("signed_regions", "wrapped", "saturated"), [(False, -468, 491), (True, -428, 511)])
+def test_overflow_worked_by_hand(signed_regions: bool, wrapped: int, saturated: int) -> None:
+    """Ten bits, −512 to 511: 3·5 << 5 = 480, and 3·1 << 5 more is 576, so −448 or 511; then 5·−4 or −5·−4."""
+    for overflow, expected in (("wrap", wrapped), ("saturate", saturated)):
+        spec = unit(signed_regions=signed_regions, acc_bits=10, overflow=overflow)
+        operands = {"a": np.array([[11, 11, 5], [11, 5, 5]]), "w": np.array([[5, 1, -4]])}
+        assert spec.compute(**operands)[0].tolist() == [expected]
+        assert spec.overflows(**operands) == 1
+
+
+@given(st.integers(2, 8), st.integers(0, 8), st.booleans(), st.integers(1, 30),
+       st.sampled_from(["wrap", "saturate"]), st.tuples(*[st.integers(1, 9)] * 3), st.integers(0, 2**32))  # fmt: skip
+def test_overflow_equals_definition(
+    accumulate: Any, code_bits: int, shift: int, signed_regions: bool, acc_bits: int, overflow: str,
+    shape: tuple[int, int, int], seed: int,
+) -> None:  # fmt: skip
+    spec = unit(code_bits=code_bits, shift=shift, signed_regions=signed_regions, acc_bits=acc_bits,
+                overflow=overflow)  # fmt: skip
+    a, w, bias = random_operands(spec, np.random.default_rng(seed), *shape)
+    found = [
+        [
+            accumulate(b, terms(spec, row, column), acc_bits, overflow)
+            for column, b in zip(w.tolist(), bias.tolist(), strict=True)
+        ]
+        for row in a.tolist()
+    ]
+    assert spec.compute(a=a, w=w, bias=bias).tolist() == [[acc for acc, _ in row] for row in found]
+    assert spec.overflows(a=a, w=w, bias=bias) == sum(over for row in found for _, over in row)
 
 
 def test_operands_and_accumulators_outside_their_format_raise() -> None:
