@@ -124,8 +124,13 @@ def test_every_kernel_is_beside_apytypes(found: Results) -> None:
 
 def test_the_text_says_what_the_results_say_and_no_path(found: Results, folder: Path) -> None:
     text = (folder / "bench.md").read_text()
+    value = {name: metric.value for name, metric in found.metrics.items()}
     for row in found.tables.speed:
         assert f"| {row.images / row.seconds:.1f} | (" in text
+    for run, label in (("w4a4", "W4/A4"), ("w8a8", "W8/A8")):
+        ratios = [f"{value[f'sim__speed_vs_{other}__{run}']:.2f}" for other in ("float", "fakequant")]
+        line = next(line for line in text.splitlines() if line.startswith(f"| {label} | sim |"))
+        assert line.split(" | ")[4:6] == ratios
     for name in ("fc1_w4", "fc1_requantized_w8", "softmax_a4"):
         assert f"| {found.metrics[f'bench__{name}__speed_vs_apytypes'].value:.1f} |" in text
     assert found.config.model_dump()["machine_cpu"] in text
