@@ -28,7 +28,7 @@ FOLDER = "points"
 """Below the command's output folder."""
 COMPUTING = ("vitrtl", "python", "platform", "torch", "timm", "numpy", "numba")
 """Tools that decide a figure; the others draw or synthesise."""
-_DECIDING = ("evaluation.py", "predictions.py", "tables.py", "workload.py")
+_DECIDING = ("evaluation.py", "networks.py", "predictions.py", "tables.py", "workload.py")
 """Files of reports that shape a point's rows; of golden and sim all do."""
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 FOLDER = "checkpoints"
 """Below a command's output folder."""
+DIGEST_BYTES = hashlib.sha256().digest_size
 SAVE_EVERY_SECONDS = 5.0
 """A pass that takes less leaves nothing behind."""
 
@@ -28,19 +29,20 @@ def key_of(*parts: object) -> str:
 
 
 class Checkpoint:
-    """Predictions so far, in the order of the images.
+    """Predictions and digests of logits so far, in the order of the images.
 
     A file with another key, or one that cannot be read, counts as absent: the pass starts over.
     """
 
     def __init__(self, path: Path, key: str) -> None:
         self.path, self.key = path, key
-        self.predictions = self._load()
+        self.predictions, self.digests = self._load()
         self._saved_at = time.monotonic()
 
-    def add(self, batch: NDArray[np.int64]) -> None:
-        """Predictions of the next images; written to disk now and then."""
-        self.predictions = np.concatenate((self.predictions, batch))
+    def add(self, predictions: NDArray[np.int64], digests: NDArray[np.uint8]) -> None:
+        """Classes [B] and digests [B, 32] of the next images; written to disk now and then."""
+        self.predictions = np.concatenate((self.predictions, predictions))
+        self.digests = np.concatenate((self.digests, digests))
         if time.monotonic() - self._saved_at >= SAVE_EVERY_SECONDS:
             self.save()
 
@@ -54,16 +56,15 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_suffix(".partial")
         with beside.open("wb") as file:
-            np.savez(file, key=np.array(self.key), predictions=self.predictions)
+            np.savez(file, key=np.array(self.key), predictions=self.predictions, digests=self.digests)
         os.replace(beside, self.path)
         self._saved_at = time.monotonic()
 
-    def _load(self) -> NDArray[np.int64]:
-        nothing = np.empty(0, np.int64)
+    def _load(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         try:
             with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
                 if str(file["key"]) == self.key:
-                    return np.asarray(file["predictions"], np.int64)
+                    return np.asarray(file["predictions"], np.int64), np.asarray(file["digests"], np.uint8)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-            return nothing
-        return nothing
+            pass
+        return np.empty(0, np.int64), np.empty((0, DIGEST_BYTES), np.uint8)

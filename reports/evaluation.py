@@ -14,15 +14,17 @@ from golden.calibrate import Calibrated, calibrate
 from golden.errors import InvariantError
 from golden.fakequant import FakeQuantizer, fakequant_logits
 from golden.fidelity import FidelityMeter
+from golden.images import LabelledImages
 from golden.lowering import lower
-from golden.model import Through, forward, sites_of
+from golden.model import sites_of
 from golden.overflow import OverflowMeter
 from golden.program import Program
 from golden.reconstruction import module_names, reconstruct
 from golden.reference import execute
 from reports.checkpoint import FOLDER, key_of
 from reports.choice import Bits
-from reports.predictions import Predict, Predictions, predict_all
+from reports.networks import Network, fakequant_network, float_network, integer_network
+from reports.predictions import Pass, Predictions, digest_of, here, predict_all
 from reports.progress import bar
 from reports.results import (
     FLOAT,
@@ -57,6 +59,10 @@ class Evaluation:
     """First images that the fake-quantised model sees in float64 as well: how far float rounding alone moves it."""
     save_programs: bool = True
     """Each run's program as a file in `out`: 46 MB for DeiT-Tiny, its constants being int64."""
+    go: Pass = here
+    """How the passes over all images are made; everything else is done in this process."""
+    part: LabelledImages | None = None
+    """The images to predict where they are one shard of the workload's; those compared are the same in every shard."""
     rows: dict[str, list[object]] = field(default_factory=dict)
     predictions: dict[tuple[str, Level], Predictions] = field(default_factory=dict)
     """(run, level) -> its pass over the images."""
@@ -72,9 +78,7 @@ class Evaluation:
     def float_baseline(self) -> None:
         """Top-1 of the float model."""
         model = self.workload.model
-        self._predict(
-            "float", FLOAT, "float", lambda images: forward(model, images, Through()).argmax(-1), "float"
-        )
+        self._predict("float", FLOAT, "float", float_network(model), "float")
 
     def run(self, bits: Bits) -> "Run":
         """Everything for one pair of widths; the program is saved in `out`."""
@@ -85,7 +89,12 @@ class Evaluation:
         cycles = schedule(program, self.accelerator)
         known = calibrated.digest
         paper = self._predict(
-            f"{label} fake-quant", label, "fakequant", _fake(calibrated), "fakequant", decided_by=known
+            f"{label} fake-quant",
+            label,
+            "fakequant",
+            fakequant_network(calibrated),
+            "fakequant",
+            decided_by=known,
         )
         hardware_zero = calibrated.with_zero("hardware")
         if _same_codecs(calibrated, hardware_zero):
@@ -95,7 +104,7 @@ class Evaluation:
                 f"{label} fake-quant, hardware zero",
                 label,
                 "fakequant_hardware",
-                _fake(hardware_zero),
+                fakequant_network(hardware_zero),
                 decided_by=known,
             )
         if self.float64_images:
@@ -107,7 +116,7 @@ class Evaluation:
             f"{label} integer",
             label,
             "integer",
-            _integer(calibrated, executor),
+            integer_network(executor),
             "sim",
             decided_by=program.digest(),
         )
@@ -169,15 +178,16 @@ class Evaluation:
         description: str,
         run: str,
         level: Level,
-        predict: Predict,
+        network: Network,
         implementation: str | None = None,
         decided_by: str = "",
     ) -> Predictions:
         """Predictions for all images; adds the accuracy, and the speed of `implementation` where named."""
         workload = self.workload
+        images = workload.images if self.part is None else self.part
         file = self.out / FOLDER / f"{slug(run)}_{level}.npz"
         key = key_of(run, level, decided_by, *sorted(workload.provenance.items()))
-        found = predict_all(description, workload.images, self.batch_size, predict, file, key)
+        found = predict_all(description, network, images, self.batch_size, file, key, self.go)
         if implementation and found.timed:
             speed = {
                 "run": run,
@@ -191,7 +201,9 @@ class Evaluation:
     def _record(self, run: str, level: Level, found: Predictions) -> Predictions:
         """Keeps what a pass over the images gave and adds its accuracy; returns it."""
         self.predictions[run, level] = found
-        self.add("accuracy", Accuracy.of(run=run, level=level, correct=found.correct, n=len(found.classes)))
+        digest = digest_of(found.digests) if level == "integer" else None
+        row = Accuracy.of(run=run, level=level, correct=found.correct, n=len(found.classes), logits=digest)
+        self.add("accuracy", row)
         return found
 
     def _compare_float64(self, label: str, calibrated: Calibrated, float32: Tensor) -> None:
@@ -282,13 +294,3 @@ def encode(calibrated: Calibrated, images: Tensor) -> NDArray[np.int64]:
 def _same_codecs(one: Calibrated, other: Calibrated) -> bool:
     """Both hold the very same codecs: without a log format zero makes no difference, and none to a prediction."""
     return all(other.activations[site] is codec for site, codec in one.activations.items())
-
-
-def _fake(calibrated: Calibrated) -> Predict:
-    tap = FakeQuantizer(calibrated)
-    return lambda images: fakequant_logits(calibrated, images, tap).argmax(-1)
-
-
-def _integer(calibrated: Calibrated, executor: Executor) -> Predict:
-    # numpy's argmax takes the first maximum, the tie rule of the program.
-    return lambda images: torch.from_numpy(executor.run(encode(calibrated, images)).logits.argmax(-1))

@@ -49,6 +49,8 @@ class Accuracy(Row):
     low: Percent
     """Lower end of the 95 % Wilson interval, in percent."""
     high: Percent
+    logits_sha256: str | None = None
+    """Of the integer level: over the SHA-256 of each image's logits, in order; equal where every logit is."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -61,10 +63,12 @@ class Accuracy(Row):
         return self
 
     @classmethod
-    def of(cls, *, run: str, level: Level, correct: int, n: int) -> "Accuracy":
-        """Row of `correct` right predictions among `n` images."""
+    def of(cls, *, run: str, level: Level, correct: int, n: int, logits: str | None = None) -> "Accuracy":
+        """Row of `correct` right predictions among `n` images, with the digest of their logits."""
         low, high = wilson(correct, n)
-        return cls(run=run, level=level, top1=100 * correct / n, n=n, low=low, high=high)
+        return cls(
+            run=run, level=level, top1=100 * correct / n, n=n, low=low, high=high, logits_sha256=logits
+        )
 
 
 FLOAT64_PAIR = "fakequant_float64/fakequant_hardware"

@@ -164,7 +164,7 @@ def test_wrong_images(
 def test_too_few_images_to_calibrate(
     images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused(monkeypatch, capsys, "simulate --calib images", "calibration needs 32 images", "only 20")
+    refused(monkeypatch, capsys, "simulate --calib images", "needs 32 images", "only 20")
 
 
 def test_wrong_toml_files(
