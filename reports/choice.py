@@ -64,6 +64,26 @@ class Choice:
             at_least_one(limit=self.limit)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Part `number` of the `count` that the images are cut into."""
+
+    number: int
+    """From 1."""
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """`1/4`; UserError for anything else."""
+        number, _, count = text.partition("/")
+        if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+            return cls(number=int(number), count=int(count))
+        raise UserError(f"--shards must be K/N with K from 1 to N, such as 1/4, not {text!r}")
+
+
 def widths(bits: Sequence[int]) -> tuple[int, ...]:
     """Widths of several runs, each once, in the order given; UserError for one out of range."""
     for width in bits:

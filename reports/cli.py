@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from golden.errors import UserError
-from reports.choice import DEFAULT_WIDTHS, Bits, Choice, accumulators, at_least_one, widths, writable
+from reports.choice import DEFAULT_WIDTHS, Bits, Choice, Shard, accumulators, at_least_one, widths, writable
+from reports.scheduler import check_scheduler
 
 app = typer.Typer(
     add_completion=False,
@@ -71,10 +72,21 @@ def simulate(
     check_images: CheckImages = 2,
     acc_bits: AccBits = None,
     acc_overflow: AccOverflow = None,
+    shards: Annotated[
+        str | None, typer.Option(help="K/N: only part K of N of the images; vitrtl merge joins the parts")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="address of a Dask scheduler, whose workers then predict the images")
+    ] = None,
 ) -> None:
     """Accuracy and cycles of a model under a scheme: float, fake-quant and bit-exact integer."""
     bits, limited = Bits(weight=weight_bits, act=act_bits), accumulators(acc_bits, acc_overflow)
     at_least_one(batch_size=batch_size, check_images=check_images)
+    shard = None if shards is None else Shard.parse(shards)
+    if shard is not None and scheduler is not None:
+        raise UserError("--shards and --scheduler exclude each other; give one of them")
+    if scheduler is not None:
+        check_scheduler(scheduler)
     writable(out)
     choice = Choice(
         model=model,
@@ -86,9 +98,37 @@ def simulate(
         limit=limit,
         seed=seed,
     )
-    from reports.commands import run_simulate
+    from reports.simulate import Request, run_simulate
 
-    run_simulate(choice, bits, out, accelerator, batch_size, check_images, limited)
+    run_simulate(
+        Request(
+            choice=choice,
+            bits=bits,
+            out=out,
+            accelerator=accelerator,
+            batch_size=batch_size,
+            checked_images=check_images,
+            accumulators=limited,
+            shard=shard,
+            scheduler=scheduler,
+        )
+    )
+
+
+@app.command()
+def merge(
+    folders: Annotated[
+        list[Path], typer.Argument(help="--out folders of every vitrtl simulate --shards K/N")
+    ],
+    out: Out = Path("out/merged"),
+) -> None:
+    """Results and report of the whole run, from those of all its shards."""
+    if out.absolute() in {folder.absolute() for folder in folders}:
+        raise UserError(f"--out {out} is one of the shards; give another directory")
+    writable(out)
+    from reports.merge import run_merge
+
+    run_merge(folders, out)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`vitrtl simulate` and `vitrtl verify`: from checked options to results.json and report.html."""
+"""`vitrtl verify`, and what every command ends with: results.json, report.html and a summary on the terminal."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.table import Table
 
 from golden.errors import UserError
-from golden.formats import Accumulators
 from golden.images import LabelledImages
 from reports.checkpoint import discard
 from reports.choice import Bits, Choice
@@ -30,31 +29,6 @@ VERIFIED_IMAGES = 4
 
 WORST_SHOWN = 10
 """Operations whose overflows the terminal names; the report names all."""
-
-
-def run_simulate(
-    choice: Choice,
-    bits: Bits,
-    out: Path,
-    accelerator_file: Path | None,
-    batch_size: int,
-    check_images: int,
-    accumulators: Accumulators | None = None,
-) -> None:
-    """Evaluates one model at one pair of widths, on `accumulators` or on such that no sum overflows."""
-    accelerator = Accelerator.load(accelerator_file)
-    workload = load_workload(choice).with_accumulators(accumulators)
-    evaluation = Evaluation(
-        workload=workload,
-        accelerator=accelerator,
-        batch_size=batch_size,
-        checked_images=check_images,
-        out=out,
-    )
-    evaluation.float_baseline()
-    evaluation.run(bits)
-    results = results_of("simulate", workload, evaluation.tables(), accelerator, bits)
-    publish(results, out)
 
 
 def run_verify(choice: Choice, bits: Bits, units: tuple[str, ...], out: Path, rows: int) -> bool:
@@ -94,9 +68,9 @@ def report_failures(findings: Sequence[Finding]) -> None:
 
 
 def results_of(
-    command: str, workload: Workload, tables: Tables, accelerator: Accelerator, *bits: Bits
+    command: str, workload: Workload, tables: Tables, accelerator: Accelerator, *bits: Bits, **more: str | int
 ) -> Results:
-    """Results with configuration and tool versions filled in."""
+    """Results with tool versions and configuration filled in, `more` with the latter."""
     images: LabelledImages = workload.images
     config = Config.model_validate(
         workload.provenance
@@ -109,6 +83,7 @@ def results_of(
             "images_sha256": images.digest(),
             "calibration_images": len(workload.calibration),
         }
+        | more
     )
     return Results(command=command, config=config, tools=tool_versions(), tables=tables)
 

@@ -1,8 +1,10 @@
 """What a command works on: a model, labelled images, a calibration batch and a scheme, checked before anything runs."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from PIL.Image import Image
 from torch import Tensor
 
 from golden.digits import dataset
@@ -14,6 +16,16 @@ from golden.model import Model
 from golden.pretrained import DIGITS, check_name, load_model, preprocessing
 from golden.scheme import Scheme, load_scheme
 from reports.choice import Choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subject:
+    """A model and the images it is evaluated on: what a worker of a cluster needs."""
+
+    model: Model
+    images: LabelledImages
+    transform: Callable[[Image], Tensor]
+    """From a decoded image to the model's input, normalised float32 [C, H, W]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,25 +78,14 @@ def load_workload(choice: Choice) -> Workload:
             raise UserError(
                 f"--images and --calib are needed with --model {choice.model}; only {DIGITS} carries its own"
             )
-    original = load_model(choice.model, choice.weights)
-    model = from_timm(original)
-    if choice.images is None:
-        images: LabelledImages = _limited_digits(choice.limit)
-    else:
-        transform, classes = preprocessing(original).transform, model.classes
-        images = ImageFolder(
-            root=choice.images,
-            transform=transform,
-            class_count=classes,
-            class_map=choice.class_map,
-            limit=choice.limit,
-        )
+    subject = load_subject(choice)
+    model = subject.model
     if choice.calib is None:
         source: LabelledImages = dataset.images("calib")
     else:
         source = ImageFolder(
             root=choice.calib,
-            transform=preprocessing(original).transform,
+            transform=subject.transform,
             class_count=model.classes,
             class_map=choice.class_map,
         )
@@ -92,14 +93,34 @@ def load_workload(choice: Choice) -> Workload:
     return Workload(
         name=choice.model,
         model=model,
-        images=images,
+        images=subject.images,
         calibration=calibration_batch(source, scheme.calibration.images, seed=choice.seed),
         reconstruction=_reconstruction(source, scheme, choice.seed),
         calibration_source=source,
         seed=choice.seed,
         scheme=scheme,
-        provenance={"model": choice.model, "parameters_sha256": _digest(model), "seed": choice.seed},
+        provenance={
+            "model": choice.model,
+            "parameters_sha256": parameters_digest(model),
+            "seed": choice.seed,
+        },
     )
+
+
+def load_subject(choice: Choice) -> Subject:
+    """Loads the model and the images to evaluate; UserError on the first thing that is wrong."""
+    original = load_model(choice.model, choice.weights)
+    model, transform = from_timm(original), preprocessing(original).transform
+    if choice.images is None:
+        return Subject(model=model, images=_limited_digits(choice.limit), transform=transform)
+    images = ImageFolder(
+        root=choice.images,
+        transform=transform,
+        class_count=model.classes,
+        class_map=choice.class_map,
+        limit=choice.limit,
+    )
+    return Subject(model=model, images=images, transform=transform)
 
 
 def _check_enough(scheme: Scheme, source: LabelledImages) -> None:
@@ -125,7 +146,7 @@ def _limited_digits(limit: int | None) -> LabelledImages:
     raise UserError(f"--limit {limit} applies to --images; the digits' test split is always run whole")
 
 
-def _digest(model: Model) -> str:
+def parameters_digest(model: Model) -> str:
     """SHA-256 over all parameters."""
     total = hashlib.sha256()
     for name in sorted(model.weights):
