@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, Mux, Signal, Value
 
+import rtl.dot_product
 import rtl.log_domain
 import rtl.units.layernorm
+import rtl.units.log2_mac
 import rtl.units.residual_adder
 import rtl.units.softmax
 import rtl.units.token_encoder
 from golden.formats import Integer
 from reports.registry import entry
 from rtl.cosim.runner import Cosimulation, cosimulate
+from rtl.fixed import saturate
 from rtl.stream import StreamUnit
 from sim.unit import Beats, Unit
 from sim.units.gelu import Gelu
@@ -302,6 +305,92 @@ def test_wrong_saturation_is_found(
 ) -> None:
     monkeypatch.setattr(module, "saturate", fault)
     assert check(name, entry(name).component(SPECS[name]), tmp_path).mismatches > 0
+
+
+NARROW: Mapping[tuple[str, str], Unit] = {
+    (name, spec.overflow): spec  # type: ignore[attr-defined]
+    for name in ("mac", "two_scale_mac", "table_mac", "log2_mac", "outlier_mac")
+    for spec in entry(name).report.SWEEP
+}
+"""By unit and mode the last of a sweep: sign-scale codes, base √2."""
+
+
+def saturates_above_only(value: Value, format: Integer) -> Value:
+    return Mux(value > format.max_code, format.max_code, value[: format.bits].as_signed())
+
+
+@pytest.mark.parametrize(
+    "fault", [wraps, floor_at_top, saturates_above_only], ids=lambda fault: fault.__name__
+)
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("mac", rtl.dot_product), ("two_scale_mac", rtl.dot_product), ("log2_mac", rtl.units.log2_mac)],
+)
+def test_wrong_saturation_of_an_accumulator_is_found(
+    name: str, module: object, fault: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = NARROW[name, "saturate"]
+    monkeypatch.setattr(module, "saturate", fault)
+    found = check(name, entry(name).component(spec), tmp_path)
+    assert found.mismatches > 0
+    assert found.cycle_mismatches == found.protocol_errors == 0
+
+
+@pytest.mark.parametrize("name", ["table_mac", "outlier_mac"])
+@pytest.mark.parametrize(("mode", "built"), [("wrap", "saturate"), ("saturate", "wrap")])
+def test_an_accumulator_of_the_other_mode_is_found(name: str, mode: str, built: str, tmp_path: Path) -> None:
+    component = BuiltFrom(name, NARROW[name, mode], NARROW[name, built])
+    assert check(name, component, tmp_path).mismatches > 0
+
+
+class Resized(BuiltFrom):
+    """A unit whose ports are wider or narrower inside, its output saturated or cut as the spec says."""
+
+    def elaborate(self, platform: object) -> Module:
+        inner = entry(self.name).component(self.built)
+        m = wrapped(self, inner, lambda m: None)
+        for name in self.spec.inputs:  # by value, sign and all; the last assignment wins
+            m.d.comb += getattr(inner, name).payload.code[0].eq(getattr(self, name).payload.code[0])
+        code = inner.o.payload.code[0]
+        if self.spec.overflow == "saturate":  # type: ignore[attr-defined]
+            code = saturate(code, self.spec.acc_format)  # type: ignore[attr-defined]
+        m.d.comb += self.o.payload.code[0].eq(code)
+        return m
+
+
+@pytest.mark.parametrize("name", ["mac", "log2_mac"])
+def test_a_wider_accumulator_cut_at_the_end_wraps_as_well(name: str, tmp_path: Path) -> None:
+    spec = NARROW[name, "wrap"]
+    found = check(name, Resized(name, spec, off_by(spec, "acc_bits", 7)), tmp_path)
+    assert (found.first_failure is None) is (name == "mac")  # E and O join other than modulo 2^acc_bits
+
+
+@pytest.mark.parametrize("name", ["mac", "log2_mac"])
+def test_an_accumulator_that_wraps_one_bit_early_is_found(name: str, tmp_path: Path) -> None:
+    spec = NARROW[name, "wrap"]
+    assert check(name, Resized(name, spec, off_by(spec, "acc_bits", -1)), tmp_path).mismatches > 0
+
+
+@pytest.mark.parametrize("name", ["mac", "two_scale_mac", "log2_mac"])
+def test_an_accumulator_that_saturates_at_the_end_alone_is_found(name: str, tmp_path: Path) -> None:
+    spec = NARROW[name, "saturate"]
+    wide: dict[str, Any] = {"overflow": "none", "acc_bits": 40}
+    found = check(name, Resized(name, spec, replace(spec, **wide)), tmp_path)
+    assert found.mismatches > 0
+    assert found.cycle_mismatches == found.protocol_errors == 0
+
+
+def test_a_join_that_does_not_saturate_is_found(tmp_path: Path) -> None:
+    """Both of its accumulators do."""
+
+    class Wraps(rtl.units.log2_mac.Log2Mac):
+        def _join_parities(self, *arguments: Any) -> None:
+            self._kept = lambda total: total  # type: ignore[method-assign]
+            super()._join_parities(*arguments)
+
+    found = check("log2_mac", Wraps(NARROW["log2_mac", "saturate"]), tmp_path)
+    assert found.mismatches > 0
+    assert found.cycle_mismatches == found.protocol_errors == 0
 
 
 def test_a_maximum_compared_as_unsigned_is_found(tmp_path: Path) -> None:
