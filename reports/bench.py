@@ -69,10 +69,11 @@ class Request:
 
 def run_bench(request: Request) -> None:
     """Measures, prints, and writes results.json, report.html and bench.md into the request's folder."""
+    load = os.getloadavg()[0]
     workload = load_workload(request.choice)
     images = _first_batch(workload, request.batch_size)
     runners, lowered = _prepared(request, workload, images)
-    config = _config(request, workload)
+    config = _config(request, workload, load)
     tables = Tables(
         speed=tuple(_speeds(request, runners)),
         kernels=tuple(_kernel_speeds(request)),
@@ -160,7 +161,7 @@ def _profiled(request: Request, lowered: tuple[Lowered, ...]) -> Iterator[UnitTi
             advance(1)
 
 
-def _config(request: Request, workload: Workload) -> Config:
+def _config(request: Request, workload: Workload, load: float) -> Config:
     """What was asked for, the machine, and how the kernels of the first batches were come by."""
     made, choice = kernels_made(), request.choice
     labels = [Bits(weight=width, act=width).label for width in request.widths]
@@ -177,6 +178,7 @@ def _config(request: Request, workload: Workload) -> Config:
             "products": " and ".join(engine.name for engine in chosen()) or "kernels",
             "kernels_compiled": made.compiled,
             "kernels_from_cache": made.loaded,
+            "load_before": round(load, 2),
             **description(),
             **workload.provenance,
         }

@@ -133,7 +133,9 @@ def test_the_text_says_what_the_results_say_and_no_path(found: Results, folder: 
         assert line.split(" | ")[4:6] == ratios
     for name in ("fc1_w4", "fc1_requantized_w8", "softmax_a4"):
         assert f"| {found.metrics[f'bench__{name}__speed_vs_apytypes'].value:.1f} |" in text
-    assert found.config.model_dump()["machine_cpu"] in text
+    config = found.config.model_dump()
+    assert config["machine_cpu"] in text
+    assert f"load average before {config['load_before']:g};" in text
     assert "vitrtl bench --model vitrtl_digits --scheme repq --bits 4 --bits 8 --repetitions 2" in text
     assert all(len(line.split("|")) == 9 for line in text.splitlines() if "| sim |" in line)
     everything = text + (folder / "results.json").read_text()
