@@ -73,8 +73,8 @@ def _machine(results: Results) -> str:
     told = results.config.model_dump()
     return (
         f"On {told['machine_cpu']}, {told['machine_cores']} cores, {told['machine_memory_gib']:g} GiB, "
-        f"{told['machine_vectors']}, {told['machine_os']}, load average before {told['load_before']:g}; {told['data']}, "
-        f"scheme `{told['scheme']}`."
+        f"{told['machine_vectors']}, {told['machine_os']}, load average before {told['load_before']:g}; "
+        f"{told['data']}, scheme `{told['scheme']}`."
     )
 
 
