@@ -18,33 +18,36 @@ _MOST_PASSES = 6
 
 
 @numba.njit(cache=True, nogil=True)
-def _shifted(codes, offset, digits, sums):  # type: ignore[no-untyped-def]
-    """`digits = codes − offset`, which the caller has proven to fit, and their sums along the rows."""
-    rows, depth = codes.shape
+def _split(codes, offset, half, digits, sums):  # type: ignore[no-untyped-def]
+    """`codes[r, k] − offset = Σ_d digits[d, r, k] · 256^d`, which the caller has proven to fit; sums along the rows.
+
+    Digits are signed if `half` is half of each, 128 + 128 · 256 + …: added, it makes them bytes, less 128 each.
+    """
+    count, rows, depth = digits.shape
+    less = 128 if half else 0
     for row in range(rows):
         total = np.int64(0)
         for k in range(depth):
-            rest = np.int64(codes[row, k]) - offset
-            total += rest
-            digits[row, k] = rest
+            total += np.int64(codes[row, k]) - offset
         sums[row] = total
+        for d in range(count):
+            for k in range(depth):
+                digits[d, row, k] = (((np.int64(codes[row, k]) - offset + half) >> (8 * d)) & 255) - less
 
 
 @numba.njit(cache=True, nogil=True)
-def _split(codes, offset, digits, sums):  # type: ignore[no-untyped-def]
-    """`codes[r, k] − offset = Σ_d digits[d, r, k] · 256^d`, digits signed and two at least; sums along the rows."""
+def _look_up(codes, table, values, digits, sums):  # type: ignore[no-untyped-def]
+    """`digits[d, r, k] = table[d, codes[r, k]]`, and the sums of `values[codes[r, k]]` along the rows."""
     count, rows, depth = digits.shape
     for row in range(rows):
         total = np.int64(0)
         for k in range(depth):
-            rest = np.int64(codes[row, k]) - offset
-            total += rest
-            for d in range(count - 1):
-                low = ((rest + 128) & 255) - 128
-                digits[d, row, k] = low
-                rest = (rest - low) >> 8
-            digits[count - 1, row, k] = rest
+            total += values[codes[row, k]]
         sums[row] = total
+        for d in range(count):
+            of_digit = table[d]
+            for k in range(depth):
+                digits[d, row, k] = of_digit[codes[row, k]]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -85,31 +88,47 @@ class Digits(NamedTuple):
 def split(codes: NDArray[Any], *, first: bool) -> Digits | None:
     """`codes[G, R, K]` in as few digits as hold them, unsigned ones only as the first operand; None if too many."""
     low, high = extremes(codes)
-    unsigned = first and low >= 0 and high <= 255
-    # Digits from −128 to 127 reach −128 to 127 times 1 + 256 + …, and with an offset any range as wide.
+    # So many digits reach 255 times 1 + 256 + … further than their lowest, whatever the offset makes that.
     count, ones = 1, 1
-    while not unsigned and high - low > 255 * ones:
+    while high - low > 255 * ones:
         count, ones = count + 1, 256 * ones + 1
     if count > _MOST_PASSES:
         return None
-    offset = 0 if unsigned or (low >= -128 * ones and high <= 127 * ones) else low + 128 * ones
+    unsigned = first and (low >= 0 or low < -128 * ones or high > 127 * ones)
+    lowest = 0 if unsigned else -128 * ones
+    offset = 0 if lowest <= low and high <= lowest + 255 * ones else low - lowest
     groups, rows, depth = codes.shape
     digits = np.empty((count, groups * rows, depth), np.uint8 if unsigned else np.int8)
     sums = np.empty(groups * rows, np.int64)
     flat = np.ascontiguousarray(codes).reshape(digits.shape[1:])
-    if count == 1:
-        _shifted(flat, offset, digits[0], sums)
-    else:
-        _split(flat, offset, digits, sums)
-    reach = max(-low, high) if count == 1 and not offset else 128
-    return Digits(
-        tuple(part.reshape(codes.shape) for part in digits),
-        tuple(range(0, BITS * count, BITS)),
-        offset,
-        sums.reshape(groups, rows),
-        reach,
-        depth * reach,
-    )
+    _split(flat, offset, 0 if unsigned else 128 * ones, digits, sums)
+    limit = 255 if unsigned else 128
+    reach = min(max(offset - low, high - offset), limit) if count == 1 else limit
+    return _digits(digits, offset, sums, reach, codes.shape)
+
+
+def decoded(codes: NDArray[Any], values: Codes) -> Digits | None:
+    """`values[codes]` of `codes[G, R, K]` as the digits of a first operand; None if they are too many."""
+    table = split(values.reshape(1, 1, -1), first=True)
+    if table is None:
+        return None
+    of_digit = np.concatenate(table.parts)[:, 0]
+    groups, rows, depth = codes.shape
+    digits = np.empty((len(table.parts), groups * rows, depth), of_digit.dtype)
+    sums = np.empty(groups * rows, np.int64)
+    flat = np.ascontiguousarray(codes).reshape(digits.shape[1:])
+    _look_up(flat, of_digit, values - table.offset, digits, sums)
+    return _digits(digits, table.offset, sums, table.reach, codes.shape)
+
+
+def _digits(
+    digits: NDArray[Any], offset: int, sums: Codes, reach: int, shape: tuple[int, int, int]
+) -> Digits:
+    """`digits[D, G · R, K]` and their rows' sums, of operands `shape`."""
+    groups, rows, depth = shape
+    parts = tuple(part.reshape(shape) for part in digits)
+    shifts = tuple(range(0, BITS * len(parts), BITS))
+    return Digits(parts, shifts, offset, sums.reshape(groups, rows), reach, depth * reach)
 
 
 def whole(codes: NDArray[Any], reach: int, row_reach: int) -> Digits:

@@ -4,7 +4,7 @@ FLOOR in all of them.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from sim.unit import Codes
 
@@ -51,14 +51,14 @@ def row_level(
     return int(_log2_sum(total, p_bits, g, log_base, log_slope, log_shift) + offset)
 
 
-@njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def row_levels(
     rows: Codes, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
     exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int,
 ) -> Codes:  # fmt: skip
     """`row_level` of each of the rows `[rows, n]`."""
     levels = np.empty(len(rows), np.int64)
-    for i in prange(len(rows)):
+    for i in range(len(rows)):
         levels[i] = row_level(
             rows[i], rows[i].max(), exp_base, exp_slope, log_base, log_slope,
             exp_shift, log_shift, f, p_bits, g, offset,

@@ -14,6 +14,7 @@ from golden.errors import InvariantError, UserError
 from golden.program import Operation, Program, Tensor
 from sim.checks import check_codes, check_range
 from sim.movement import move
+from sim.products import one_thread
 from sim.registry import unit_of
 from sim.unit import Codes
 
@@ -105,7 +106,7 @@ class Executor:
         # one as large freed before (up to 32 MiB). Never touched, this array itself costs nothing.
         np.empty(_KEPT_BYTES, np.uint8)
         starts = range(0, len(images), _SLICE)
-        with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        with one_thread(), ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
             slices = list(pool.map(lambda start: self._run(images[start : start + _SLICE], kept), starts))
         return RunResult(
             logits=np.concatenate([part.logits for part in slices]),

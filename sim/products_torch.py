@@ -42,11 +42,13 @@ def engines() -> tuple[Engine, ...]:
         return ()
 
     def int8(a: Integers, w: Integers, out: NDArray[np.int32]) -> None:
-        torch._int_mm(torch.from_numpy(a), torch.from_numpy(w).t(), out=torch.from_numpy(out))
+        with one_thread():
+            torch._int_mm(torch.from_numpy(a), torch.from_numpy(w).t(), out=torch.from_numpy(out))
 
     def float32(a: Integers, w: Integers, out: NDArray[np.int32]) -> None:
-        left, right = torch.from_numpy(a).float(), torch.from_numpy(w).float()
-        torch.from_numpy(out).copy_(left @ right.t())
+        with one_thread():
+            left, right = torch.from_numpy(a).float(), torch.from_numpy(w).float()
+            torch.from_numpy(out).copy_(left @ right.t())
 
     @cache
     def saturates_nowhere(kind: np.dtype[Any], shape: tuple[int, int, int]) -> bool:
@@ -65,13 +67,17 @@ def engines() -> tuple[Engine, ...]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """New threads inside keep torch's products to themselves: torch's own threads would take the others' cores."""
-    if not engines():
-        yield
-        return
+    """Inside, this thread and those it starts have torch's products to themselves.
+
+    They are short, and torch's own threads wait for each other busily: on a machine that does other work as well,
+    hundreds of times longer than the product takes.
+    """
     import torch
 
     threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
     torch.set_num_threads(1)
     try:
         yield

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from golden.errors import InvariantError
 from golden.formats import MAX_BITS, Integer
 from sim.accumulation import check_overflow, saturated_shifts, settled, stretches
-from sim.checks import check_bound, check_codes, check_length, magnitude
+from sim.checks import check_bound, check_codes, check_length, extremes, magnitude
+from sim.products import centred, decoded_products
 from sim.unit import Beats, Codes, Port, Unit
 
 SQRT2 = 46341
@@ -24,31 +25,30 @@ _INT32_MAX = (1 << 31) - 1
 
 
 @numba.njit(cache=True, nogil=True)
-def _shifted_sums(codes, entries, w, shifts, parities, sums):  # type: ignore[no-untyped-def]
-    """`sums[g, m, p·N + n] = Σ_k w[g, k, n] >> shifts[e]` over `e = entries[codes[g, m, k]]` of parity p.
+def _mark(codes, present):  # type: ignore[no-untyped-def]
+    """`present[code] = True` for each of the flat `codes`."""
+    for n in range(codes.size):
+        present[codes[n]] = True
 
-    Entry 0 is that of the code that means zero. K is a multiple of four: four rows of `w`, shifted once by every shift
-    there is, serve all M sums while they are in the first-level cache, and the inner loop only adds.
-    `w` and `sums` are int32 where the caller has proven that it suffices, else int64.
+
+@numba.njit(cache=True, nogil=True)
+def _shifted_sums(codes, shifts, w, sums):  # type: ignore[no-untyped-def]
+    """`sums[p, g, m, n] += Σ_k w[g, k, n] >> shifts[p, codes[g, m, k]]`, without the terms whose shift is −1.
+
+    `w`, `shifts` and `sums` are int32 where the caller has proven that it suffices, else int64.
     """
     groups, rows, depth = codes.shape
-    columns = w.shape[2]
-    table = np.zeros((4, shifts.size, sums.shape[2]), w.dtype)
-    for group in range(groups):
-        for k in range(0, depth, 4):
-            for step in range(4):
-                for entry in range(1, shifts.size):
-                    first = parities[entry] * columns
-                    for n in range(columns):
-                        table[step, entry, first + n] = w[group, k + step, n] >> shifts[entry]
-            for m in range(rows):
-                t0 = table[0, entries[codes[group, m, k]]]
-                t1 = table[1, entries[codes[group, m, k + 1]]]
-                t2 = table[2, entries[codes[group, m, k + 2]]]
-                t3 = table[3, entries[codes[group, m, k + 3]]]
-                total = sums[group, m]
-                for n in range(total.size):
-                    total[n] += t0[n] + t1[n] + t2[n] + t3[n]
+    for row in range(groups * rows):
+        group = row // rows
+        m = row % rows
+        for k in range(depth):
+            for parity in range(shifts.shape[0]):
+                shift = shifts[parity, codes[group, m, k]]
+                if shift >= 0:
+                    total = sums[parity, group, m]
+                    term = w[group, k]
+                    for n in range(total.size):
+                        total[n] += term[n] >> shift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +150,9 @@ class Log2Mac(Unit):
         """
         codes, terms = self._operands(a, w)
         bound = self._bound(terms)
-        if self.overflow == "none" or self._fits(bound):
+        if self.overflow == "none":
             check_bound("log2_mac joined sum", bound * (SQRT2 + 1) + (1 << SQRT2_FRAC_BITS))
+        if self.overflow == "none" or self._fits(bound):
             acc = self._joined(self._sums(codes, terms))
         else:
             sums = (
@@ -213,33 +214,52 @@ class Log2Mac(Unit):
 
     def _saturated(self, a: Codes, w: Codes) -> tuple[Codes, NDArray[np.bool_]]:
         """The sums, saturated at each term, and where one was."""
-        shifts, codes = np.array(self.shifts), np.arange(len(self.shifts))
-        of_parity = [
-            np.where(codes % self.steps_per_octave == parity, shifts, -1)
-            for parity in range(self.steps_per_octave)
-        ]
-        return saturated_shifts(a, np.stack(of_parity), w, self.acc_format)
+        return saturated_shifts(a, self._parity_shifts(), w, self.acc_format)
+
+    def _parity_shifts(self) -> Codes:
+        """`[steps_per_octave, codes]`: the shifts of the even, then of the odd codes; −1 for no term."""
+        shifts, parities = np.array(self.shifts), np.arange(len(self.shifts)) % self.steps_per_octave
+        return np.stack([np.where(parities == parity, shifts, -1) for parity in range(self.steps_per_octave)])
 
     def _sums(self, a: Codes, w: Codes) -> Codes:
-        """`[steps_per_octave, G, M, N]` sums of the even, then of the odd codes' terms, in the narrowest arithmetic."""
-        groups, rows, depth = a.shape
-        columns, steps = w.shape[2], self.steps_per_octave
-        kind = np.int32 if self._bound(w) <= _INT32_MAX else np.int64
-        # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
-        shifts = np.minimum(np.array(self.shifts[:-1]), 31 if kind is np.int32 else 62)
-        pairs, entry_of = np.unique(
-            np.stack([shifts, np.arange(shifts.size) % steps]), axis=1, return_inverse=True
-        )
-        entries = np.append(entry_of + 1, 0)
-        # Zero codes make K a multiple of four.
-        padded = -depth % 4
-        codes = np.pad(a.astype(np.int16), ((0, 0), (0, 0), (0, padded)), constant_values=self.zero_code)
-        terms = np.pad(w, ((0, 0), (0, padded), (0, 0))).astype(kind)
-        sums = np.zeros((groups, rows, steps * columns), kind)
-        _shifted_sums(
-            codes, entries, terms, np.append(0, pairs[0]).astype(kind), np.append(0, pairs[1]), sums
-        )
-        return sums.astype(np.int64).reshape(groups, rows, steps, columns).transpose(2, 0, 1, 3)
+        """`[steps_per_octave, G, M, N]` sums of the even, then of the odd codes' terms, in the fastest arithmetic.
+
+        A term that loses no bit is w times a power of two, and sums of those are products of matrices. The others
+        are shifted and added one by one.
+        """
+        codes = np.ascontiguousarray(a)
+        present = np.zeros(1 << self.code_bits, np.bool_)
+        _mark(codes.reshape(-1), present)
+        shifts = np.where(present, self._parity_shifts(), -1)
+        sums = np.zeros((self.steps_per_octave, *a.shape[:2], w.shape[2]), np.int64)
+        if self._multiplied(codes, w, shifts, sums):
+            shifts = np.where(shifts <= self.frac_bits, -1, shifts)
+        if (shifts >= 0).any():
+            kind = np.int32 if self._bound(w) <= _INT32_MAX else np.int64
+            # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
+            amounts = np.minimum(shifts, 31 if kind is np.int32 else 62).astype(kind)
+            others = np.zeros(sums.shape, kind)
+            _shifted_sums(codes, amounts, w.astype(kind), others)
+            sums += others
+        return sums
+
+    def _multiplied(self, a: Codes, w: Codes, shifts: Codes, sums: Codes) -> bool:
+        """Fills `sums` by products with the terms of `shifts` up to F, or returns False.
+
+        w is a multiple of 2^F, of which those shifts keep every bit.
+        """
+        exponents = self.frac_bits - shifts
+        exact = (shifts >= 0) & (exponents >= 0)
+        least = int(exponents[exact].min(initial=self.frac_bits))
+        values = np.where(exact, np.left_shift(1, np.maximum(exponents - least, 0)), 0)
+        turned = np.ascontiguousarray((w >> self.frac_bits).swapaxes(1, 2))
+        right = centred(turned, extremes(turned), 0)
+        if not all(
+            decoded_products(a, of_codes, right, acc) for of_codes, acc in zip(values, sums, strict=True)
+        ):
+            return False
+        sums <<= least
+        return True
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One accumulator per row of `a`, a row being the beats up to `last`."""

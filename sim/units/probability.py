@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from golden.formats import Integer
 from sim.log_domain import power_of_two, row_level
@@ -15,14 +15,14 @@ from sim.log_domain_rows import LogDomainRows
 from sim.unit import Codes
 
 
-@njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _probability_rows(
     scores: Codes, starts: Codes, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
     exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, w_bits: int,
 ) -> Codes:  # fmt: skip
     """Probabilities of the rows `scores[starts[i] : starts[i + 1]]`; the scalars are those of `Probability`."""
     probabilities = np.empty_like(scores)
-    for i in prange(len(starts) - 1):
+    for i in range(len(starts) - 1):
         row, out = scores[starts[i] : starts[i + 1]], probabilities[starts[i] : starts[i + 1]]
         x_max = row.max()
         level = row_level(
