@@ -5,6 +5,7 @@ the first task, so that numba can still be told so.
 """
 
 import os
+import socket
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -53,12 +54,11 @@ class Answer(NamedTuple):
 def predict_batch(start: int, job: Job, file: bytes | None) -> Answer:
     """Predictions for the batch from position `start`, by the network in `file` or by the model as it is.
 
-    Raises UserError, with the worker's address, where this machine has other files or versions.
+    Raises UserError, with the machine's name, where this machine has other files or versions.
     """
     if "numba" not in sys.modules:
         os.environ["NUMBA_NUM_THREADS"] = "1"
     import torch
-    from distributed import get_worker
 
     from reports.predictions import found_in
 
@@ -67,7 +67,7 @@ def predict_batch(start: int, job: Job, file: bytes | None) -> Answer:
         subject, network = _ready(job, file)
         images, _ = next(iter(subject.images.batches(job.batch_size, start)))
     except UserError as error:
-        raise UserError(f"worker {get_worker().address}: {error}") from error
+        raise UserError(f"worker on {socket.gethostname()}: {error}") from error
     found = found_in(network.logits(images), None)
     return Answer(found.classes.tolist(), found.digests.tobytes())
 

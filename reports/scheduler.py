@@ -26,8 +26,10 @@ def check_scheduler(address: str) -> None:
         comm = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args("client"))
         await comm.close()
 
-    # Dask's own lines about broken connections would stand above ours, or inside a progress bar.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # Dask's own lines about broken connections would stand above ours, or inside a progress bar. Its import gave
+    # both loggers a level.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         asyncio.run(greet())
     except Exception as error:  # whatever an address, a network or another kind of server comes up with

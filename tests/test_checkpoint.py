@@ -1,7 +1,13 @@
 """A pass over the images that is cut short goes on where it was, and only when nothing that decides it has changed."""
 
+import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +15,7 @@ import torch
 
 from golden.digits import images
 from reports import checkpoint
-from reports.checkpoint import Checkpoint, key_of
+from reports.checkpoint import FOLDER, Checkpoint, key_of
 from reports.networks import Logits, Network
 from reports.predictions import Predictions, digest_of, predict_all
 
@@ -57,6 +63,50 @@ def test_a_cut_pass_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Mon
     assert resumed.timed == 160  # 210 left, less the first batch
     run("cut.npz", "b")
     assert seen == [50] * 7 + [10]
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_where_it_was(tmp_path: Path) -> None:
+    """SIGKILL in the middle of the integer predictions; started again, the command ends as if nothing had happened."""
+
+    def start(out: str, saving_every: float) -> subprocess.Popen[bytes]:
+        program = (
+            f"from reports import checkpoint, cli; checkpoint.SAVE_EVERY_SECONDS = {saving_every}; cli.main()"
+        )
+        options = "simulate --weight-bits 4 --act-bits 4 --batch-size 3 --check-images 1 --out"
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *options.split(), str(tmp_path / out)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def document(out: str) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((tmp_path / out / "results.json").read_text(encoding="utf-8"))
+        return loaded
+
+    with start("whole", saving_every=5.0) as whole, start("cut", saving_every=0.0) as cut:
+        file = tmp_path / "cut" / FOLDER / "w4_a4_integer.npz"
+        while not file.exists():
+            assert cut.poll() is None, "the command ended before it was killed"
+            time.sleep(0.001)
+        cut.kill()
+        assert cut.wait() == -signal.SIGKILL
+        with np.load(file) as saved:
+            done = len(saved["predictions"])
+        assert 0 < done < 300
+        assert not (tmp_path / "cut" / "results.json").exists()
+        assert whole.wait() == 0
+    with start("cut", saving_every=5.0) as again:
+        assert again.wait() == 0
+
+    expected, found = document("whole"), document("cut")
+    images = {row["implementation"]: row["images"] for row in found["tables"].pop("speed")}
+    assert images == {"sim": 360 - done - 3}  # the rest, less the batch that compiles kernels
+    del expected["tables"]["speed"]
+    assert found["tables"] == expected["tables"]
+    assert found["config"] == expected["config"]
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == {
+        "results.json", "report.html", "program_w4a4.safetensors",
+    }  # fmt: skip
 
 
 def test_a_short_pass_leaves_nothing(tmp_path: Path) -> None:
