@@ -82,11 +82,11 @@ def outside(terms: Terms, bias: Tensor | None, format: Integer) -> Tensor:
     """
     total = ZERO if bias is None else bias
     _check_exact(terms, total, "accumulator")
-    found = misfits(total, format)
+    low = high = total
     for k in range(terms.count):
         total = total + terms.term(k)
-        found = found | misfits(total, format)
-    return found
+        low, high = torch.minimum(low, total), torch.maximum(high, total)
+    return misfits(low, format) | misfits(high, format)
 
 
 def misfits(x: Tensor, format: Integer) -> Tensor:
