@@ -1,168 +1,194 @@
 """Integers as digits of 8 bits, and their matrix products from products of digits."""
 
-from itertools import product
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.checks import extremes
+from sim.checks import extremes, magnitude
 from sim.products_torch import Engine
 from sim.unit import Codes
 
-BITS = 8
-"""Of a digit."""
 _MOST_PASSES = 6
 """Products of digits that together are still faster than one product in a kernel."""
 
 
 @numba.njit(cache=True, nogil=True)
-def _split(codes, offset, half, digits, sums):  # type: ignore[no-untyped-def]
-    """`codes[r, k] − offset = Σ_d digits[d, r, k] · 256^d`, which the caller has proven to fit; sums along the rows.
+def _split(codes, offsets, half, digits, sums):  # type: ignore[no-untyped-def]
+    """`codes[g, r, k] − offsets[g, r] = Σ_d digits[g, d, r, k] · 256^d`, and the sums of that along k.
 
-    Digits are signed if `half` is half of each, 128 + 128 · 256 + …: added, it makes them bytes, less 128 each.
+    The caller has proven that the digits suffice. They are signed if `half` is half of each, 128 + 128 · 256 + …:
+    added, it makes them bytes, less 128 each.
     """
-    count, rows, depth = digits.shape
+    groups, count, rows, depth = digits.shape
     less = 128 if half else 0
-    for row in range(rows):
+    for row in range(groups * rows):
+        group = row // rows
+        r = row % rows
+        line, offset = codes[group, r], offsets[group, r]
         total = np.int64(0)
         for k in range(depth):
-            total += np.int64(codes[row, k]) - offset
-        sums[row] = total
+            total += np.int64(line[k]) - offset
+        sums[group, r] = total
         for d in range(count):
+            digit = digits[group, d, r]
             for k in range(depth):
-                digits[d, row, k] = (((np.int64(codes[row, k]) - offset + half) >> (8 * d)) & 255) - less
+                digit[k] = (((np.int64(line[k]) - offset + half) >> (8 * d)) & 255) - less
 
 
 @numba.njit(cache=True, nogil=True)
-def _look_up(codes, table, values, digits, sums):  # type: ignore[no-untyped-def]
-    """`digits[d, r, k] = table[d, codes[r, k]]`, and the sums of `values[codes[r, k]]` along the rows."""
-    count, rows, depth = digits.shape
-    for row in range(rows):
+def _look_up(codes, table, digits, sums):  # type: ignore[no-untyped-def]
+    """`digits[g, d, r, k] = table[d, codes[g, r, k]]`, and the sums along k of what they stand for."""
+    groups, count, rows, depth = digits.shape
+    for row in range(groups * rows):
+        group = row // rows
+        r = row % rows
+        line = codes[group, r]
         total = np.int64(0)
-        for k in range(depth):
-            total += values[codes[row, k]]
-        sums[row] = total
         for d in range(count):
-            of_digit = table[d]
+            entries, digit = table[d], digits[group, d, r]
             for k in range(depth):
-                digits[d, row, k] = of_digit[codes[row, k]]
+                digit[k] = entries[line[k]]
+            of_digit = np.int64(0)
+            for k in range(depth):
+                of_digit += digit[k]
+            total += of_digit << (8 * d)
+        sums[group, r] = total
 
 
 @numba.njit(cache=True, nogil=True)
-def _join(part, shift, of_row, of_column, acc):  # type: ignore[no-untyped-def]
-    """`acc = part · 2^shift + of_row + of_column`, one of each row and column of the product."""
-    groups, rows, columns = part.shape
+def _join(parts, of_row, factors, of_column, acc):  # type: ignore[no-untyped-def]
+    """`acc[g, m, n] = Σ_ij parts[g, i, m, j, n] · 256^(i + j) + of_row[g, m] · factors[g, n] + of_column[g, n]`.
+
+    One group of factors and columns serves all.
+    """
+    groups, high, rows, wide, columns = parts.shape
     for row in range(groups * rows):
         group = row // rows
         m = row % rows
-        column = of_column[group % of_column.shape[0]]
-        start = of_row[group, m]
+        line, one = acc[group, m], of_row[group, m]
+        factor, column = factors[group % len(factors)], of_column[group % len(of_column)]
+        lowest = parts[group, 0, m, 0]
         for n in range(columns):
-            acc[group, m, n] = start + column[n] + (np.int64(part[group, m, n]) << shift)
-
-
-@numba.njit(cache=True, nogil=True)
-def _add(part, shift, acc):  # type: ignore[no-untyped-def]
-    """`acc += part · 2^shift`."""
-    for n in range(part.size):
-        acc[n] += np.int64(part[n]) << shift
+            line[n] = np.int64(lowest[n]) + one * factor[n] + column[n]
+        for d in range(1, high * wide):
+            part = parts[group, d // wide, m, d % wide]
+            shift = 8 * (d // wide + d % wide)
+            for n in range(columns):
+                line[n] += np.int64(part[n]) << shift
 
 
 class Digits(NamedTuple):
-    """Integers `[G, R, K]` as Σ_d parts[d] · 2^shifts[d] + offset."""
+    """Integers `[G, R, K]` as Σ_d parts[g, d, r, k] · 256^d + offsets[g, r]."""
 
-    parts: tuple[NDArray[Any], ...]
-    """Each contiguous."""
-    shifts: tuple[int, ...]
-    offset: int
+    parts: NDArray[Any]
+    """`[G, D, R, K]`, contiguous."""
+    offsets: Codes
+    """`[G, R]`; a first operand's are all the same."""
     sums: Codes
     """`[G, R]`: of the integers less the offset, along K."""
     reach: int
-    """Largest magnitude in any part."""
+    """Largest magnitude of a digit."""
     row_reach: int
-    """Largest sum of magnitudes along K in any part."""
+    """Largest sum of magnitudes of digits along K."""
 
 
-def split(codes: NDArray[Any], *, first: bool) -> Digits | None:
-    """`codes[G, R, K]` in as few digits as hold them, unsigned ones only as the first operand; None if too many."""
+def first_digits(codes: NDArray[Any]) -> Digits | None:
+    """`codes[G, R, K]` of a first operand in as few digits as hold them; None if those are too many."""
     low, high = extremes(codes)
-    # So many digits reach 255 times 1 + 256 + … further than their lowest, whatever the offset makes that.
-    count, ones = 1, 1
-    while high - low > 255 * ones:
-        count, ones = count + 1, 256 * ones + 1
-    if count > _MOST_PASSES:
-        return None
-    unsigned = first and (low >= 0 or low < -128 * ones or high > 127 * ones)
-    lowest = 0 if unsigned else -128 * ones
-    offset = 0 if lowest <= low and high <= lowest + 255 * ones else low - lowest
-    groups, rows, depth = codes.shape
-    digits = np.empty((count, groups * rows, depth), np.uint8 if unsigned else np.int8)
-    sums = np.empty(groups * rows, np.int64)
-    flat = np.ascontiguousarray(codes).reshape(digits.shape[1:])
-    _split(flat, offset, 0 if unsigned else 128 * ones, digits, sums)
-    limit = 255 if unsigned else 128
-    reach = min(max(offset - low, high - offset), limit) if count == 1 else limit
-    return _digits(digits, offset, sums, reach, codes.shape)
+    count = _count(high - low)
+    signed = low < 0 and low >= -128 * _ones(count) and high <= 127 * _ones(count)
+    lowest = -128 * _ones(count) if signed else 0
+    offset = 0 if lowest <= low and high <= lowest + 255 * _ones(count) else low - lowest
+    return _digits(codes, np.full(codes.shape[:2], offset), count, signed=signed)
+
+
+def second_digits(codes: NDArray[Any]) -> Digits | None:
+    """`codes[G, R, K]` of a second operand in as few signed digits as hold them; None if those are too many.
+
+    Each row, which is one column of the product, has an offset of its own where that takes fewer digits than one
+    for all: weights with a zero point per channel need it.
+    """
+    low, high = extremes(codes)
+    lows, highs = np.int64(low), np.int64(high)
+    if codes.size and _count(high - low) > 1:
+        lows, highs = codes.min(axis=2).astype(np.int64), codes.max(axis=2).astype(np.int64)
+        if _count(magnitude(highs - lows)) == _count(high - low):
+            lows, highs = np.int64(low), np.int64(high)
+    count = _count(int(np.max(highs - lows)))
+    lowest = -128 * _ones(count)
+    fits = (lows >= lowest) & (highs <= lowest + 255 * _ones(count))
+    offsets = np.broadcast_to(np.where(fits, 0, lows - lowest), codes.shape[:2])
+    return _digits(codes, np.ascontiguousarray(offsets), count, signed=True)
 
 
 def decoded(codes: NDArray[Any], values: Codes) -> Digits | None:
-    """`values[codes]` of `codes[G, R, K]` as the digits of a first operand; None if they are too many."""
-    table = split(values.reshape(1, 1, -1), first=True)
-    if table is None:
+    """`values[codes]` of `codes[G, R, K]` as the digits of a first operand; None if those are too many."""
+    entries = first_digits(values.reshape(1, 1, -1))
+    if entries is None:
         return None
-    of_digit = np.concatenate(table.parts)[:, 0]
     groups, rows, depth = codes.shape
-    digits = np.empty((len(table.parts), groups * rows, depth), of_digit.dtype)
-    sums = np.empty(groups * rows, np.int64)
-    flat = np.ascontiguousarray(codes).reshape(digits.shape[1:])
-    _look_up(flat, of_digit, values - table.offset, digits, sums)
-    return _digits(digits, table.offset, sums, table.reach, codes.shape)
-
-
-def _digits(
-    digits: NDArray[Any], offset: int, sums: Codes, reach: int, shape: tuple[int, int, int]
-) -> Digits:
-    """`digits[D, G · R, K]` and their rows' sums, of operands `shape`."""
-    groups, rows, depth = shape
-    parts = tuple(part.reshape(shape) for part in digits)
-    shifts = tuple(range(0, BITS * len(parts), BITS))
-    return Digits(parts, shifts, offset, sums.reshape(groups, rows), reach, depth * reach)
+    table = np.ascontiguousarray(entries.parts[0, :, 0])
+    digits = np.empty((groups, len(table), rows, depth), table.dtype)
+    sums = np.empty((groups, rows), np.int64)
+    _look_up(codes, table, digits, sums)
+    offsets = np.full((groups, rows), entries.offsets[0, 0])
+    return Digits(digits, offsets, sums, entries.reach, depth * entries.reach)
 
 
 def whole(codes: NDArray[Any], reach: int, row_reach: int) -> Digits:
     """`codes[G, R, K]` undivided."""
-    return Digits((codes,), (0,), 0, np.zeros(codes.shape[:2], np.int64), reach, row_reach)
+    none = np.zeros(codes.shape[:2], np.int64)
+    return Digits(codes[:, None], none, none, reach, row_reach)
 
 
 def tightened(digits: Digits) -> Digits:
-    """With the row reach that the digits have, not just could have."""
-    largest = max(int(np.abs(part.astype(np.int64)).sum(axis=-1).max(initial=0)) for part in digits.parts)
-    return digits._replace(row_reach=largest)
+    """With the reach along the rows that the digits have, instead of the one they could have."""
+    return digits._replace(row_reach=magnitude(np.abs(digits.parts.astype(np.int64)).sum(axis=-1)))
 
 
 def multiply(engine: Engine, a: Digits, w: Digits, bias: Codes, acc: Codes) -> bool:
-    """`acc[g, m, n] = bias[n] + Σ_k a[g, m, k] · w[g or 0, n, k]`, unless `engine` cannot prove to compute that.
+    """`acc[g, m, n] = bias[n] + Σ_k a[g, m, k] · w[g or 0, n, k]`, unless `engine` cannot be proven to do it.
 
     Sums in int64 may wrap on their way: what they end at fits, as the caller has proven.
     """
-    groups, rows, depth = a.parts[0].shape
-    columns = w.parts[0].shape[1]
+    groups, high, rows, depth = a.parts.shape
+    wide, columns = w.parts.shape[1:3]
     if not (
-        len(a.parts) * len(w.parts) <= _MOST_PASSES
+        high * wide <= _MOST_PASSES
         and a.reach * w.row_reach <= engine.limit
-        and engine.exact(a.parts[0].dtype, (rows, columns, depth))
+        and engine.exact(a.parts.dtype, (high * rows, wide * columns, depth))
     ):
         return False
-    of_column = bias + a.offset * (w.sums + depth * w.offset)
-    of_row = w.offset * a.sums
-    part = np.empty((groups, rows, columns), np.int32)
-    for (x, i), (y, j) in product(zip(a.parts, a.shifts, strict=True), zip(w.parts, w.shifts, strict=True)):
-        for group in range(groups):
-            engine.multiply(x[group], y[group % len(y)], part[group])
-        if x is a.parts[0] and y is w.parts[0]:
-            _join(part, i + j, of_row, of_column, acc)
-        else:
-            _add(part.reshape(-1), i + j, acc.reshape(-1))
+    parts = np.empty((groups, high, rows, wide, columns), np.int32)
+    for group in range(groups):
+        left, right = a.parts[group], w.parts[group % len(w.parts)]
+        out = parts[group].reshape(high * rows, wide * columns)
+        engine.multiply(left.reshape(-1, depth), right.reshape(-1, depth), out)
+    # (A + o)·(W + p) = A·W + p ΣA + o ΣW + K·o·p, o the offset of all rows of a, p that of a row of w.
+    offset = int(a.offsets.flat[0]) if a.offsets.size else 0
+    _join(parts, a.sums, w.offsets, bias + offset * (w.sums + depth * w.offsets), acc)
     return True
+
+
+def _digits(codes: NDArray[Any], offsets: Codes, count: int, *, signed: bool) -> Digits | None:
+    """`codes[G, R, K]` less the offsets in so many digits, which suffice."""
+    if count > _MOST_PASSES:
+        return None
+    groups, rows, depth = codes.shape
+    digits = np.empty((groups, count, rows, depth), np.int8 if signed else np.uint8)
+    sums = np.empty((groups, rows), np.int64)
+    _split(codes, offsets, 128 * _ones(count) if signed else 0, digits, sums)
+    reach = magnitude(digits)
+    return Digits(digits, offsets, sums, reach, depth * reach)
+
+
+def _count(span: int) -> int:
+    """Digits, at least 1, that tell `span` + 1 neighbouring integers apart."""
+    return max(-(-span.bit_length() // 8), 1)
+
+
+def _ones(count: int) -> int:
+    """1 + 256 + …, with so many terms."""
+    return ((1 << (8 * count)) - 1) // 255

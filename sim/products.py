@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from golden.errors import UserError
 from sim import products_torch
 from sim.checks import check_bound, magnitude
-from sim.digits import Digits, decoded, multiply, split, tightened, whole
+from sim.digits import Digits, decoded, first_digits, multiply, second_digits, tightened, whole
 from sim.products_torch import Engine
 from sim.unit import Codes
 
@@ -93,7 +93,7 @@ def fixed(operand: Operand) -> Operand:
     """`operand` made ready to be the second one of many products."""
     # Weights seldom reach their extremes, so the sum of their magnitudes is a much closer bound.
     sums = np.abs(operand.codes.astype(np.int64)).sum(axis=-1)
-    digits = split(_matrices(operand.codes), first=False) if chosen() else None
+    digits = second_digits(_matrices(operand.codes)) if chosen() else None
     return operand._replace(row_reach=magnitude(sums), digits=digits and tightened(digits))
 
 
@@ -135,7 +135,7 @@ def decoded_products(codes: NDArray[Any], values: Codes, w: Operand, acc: Codes)
     """
     if not chosen() or codes.size * acc.shape[2] < _WORTH * len(codes):
         return False
-    a, right = decoded(codes, values), w.digits or split(_matrices(w.codes), first=False)
+    a, right = decoded(codes, values), w.digits or second_digits(_matrices(w.codes))
     none = np.zeros(acc.shape[2], np.int64)
     return bool(a and right and any(multiply(engine, a, right, none, acc) for engine in chosen()))
 
@@ -172,7 +172,7 @@ def _by_engine(a: Operand, w: Operand, bias: Codes, acc: Codes) -> bool:
         if not engine.splits and a.reach * w.row_reach <= engine.limit:
             x, y = whole(left, a.reach, a.row_reach), whole(right, w.reach, w.row_reach)
         else:
-            x, y = split(left, first=True), w.digits or split(right, first=False)
+            x, y = first_digits(left), w.digits or second_digits(right)
         if x and y and multiply(engine, x, y, bias, acc):
             return True
     return False

@@ -23,12 +23,11 @@ WIDE = {
     "sim.accumulation._saturated_products": (CUBE, CUBE, FLAT, FLAGS, ONE, ONE, CUBE, FLAG_CUBE),
     "sim.accumulation._saturated_list": (TABLE, TABLE, ONE, FLAT, FLAGS, ONE, ONE, TABLE, FLAG_TABLE),
     "sim.accumulation._saturated_shifts": (CUBE, TABLE, CUBE, ONE, ONE, SUMS, FLAG_CUBE),
-    "sim.units.log2_mac._shifted_sums": (CUBE, TABLE, CUBE, SUMS),
+    "sim.units.log2_mac._shifted_sums": (CUBE, FLAT, FLAT, CUBE, SUMS),
     "sim.products._wide_products": (CUBE, CUBE, FLAT, CUBE),
-    "sim.digits._split": (TABLE, ONE, ONE, types.int8[:, :, ::1], FLAT),
-    "sim.digits._look_up": (TABLE, types.uint8[:, ::1], FLAT, types.uint8[:, :, ::1], FLAT),
-    "sim.digits._join": (types.int32[:, :, ::1], ONE, TABLE, TABLE, CUBE),
-    "sim.digits._add": (types.int32[::1], ONE, FLAT),
+    "sim.digits._split": (CUBE, TABLE, ONE, SUMS, TABLE),
+    "sim.digits._look_up": (CUBE, TABLE, SUMS, TABLE),
+    "sim.digits._join": (types.int32[:, :, :, :, ::1], TABLE, TABLE, TABLE, CUBE),
 }
 """Signatures of sums beyond 32 bits and of large products, which no sweep reaches."""
 

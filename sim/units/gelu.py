@@ -15,19 +15,30 @@ from golden.formats import MAX_BITS, Integer
 from sim.checks import check_codes
 from sim.unit import Beats, Codes, Port, Unit
 
+_PART = 256
+"""Inputs that are looked up together."""
+
 
 @numba.njit(cache=True, nogil=True)
 def _gelu(h, table, slopes, step, lift, shift, zero_point, high, codes):  # type: ignore[no-untyped-def]
-    """`slopes[i]` is `table[i + 1] - table[i]`, and both are 0 at the last entry, which stands for all beyond it."""
+    """`slopes[i]` is `table[i + 1] - table[i]`, and both are 0 at the last entry, which stands for all beyond it.
+
+    Look-ups and arithmetic in loops of their own, so that the compiler does the latter in vectors.
+    """
     mask = (np.int64(1) << step) - 1
     step_half = (np.int64(1) << step) >> 1
     half = (np.int64(1) << shift) >> 1
-    for n in range(h.size):
-        magnitude = abs(h[n])
-        index = min(magnitude >> step, table.size - 1)
-        bump = table[index] + ((slopes[index] * (magnitude & mask) + step_half) >> step)
-        rectified = (max(h[n], 0) << lift) - bump
-        codes[n] = min(max(((rectified + half) >> shift) + zero_point, 0), high)
+    base, slope = np.empty(_PART, np.int64), np.empty(_PART, np.int64)
+    for start in range(0, h.size, _PART):
+        part, out = h[start : start + _PART], codes[start : start + _PART]
+        for n in range(part.size):
+            index = np.uint64(min(abs(part[n]) >> step, table.size - 1))
+            base[n] = table[index]
+            slope[n] = slopes[index]
+        for n in range(part.size):
+            bump = base[n] + ((slope[n] * (abs(part[n]) & mask) + step_half) >> step)
+            rectified = (max(part[n], 0) << lift) - bump
+            out[n] = min(max(((rectified + half) >> shift) + zero_point, 0), high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

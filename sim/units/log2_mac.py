@@ -32,23 +32,28 @@ def _mark(codes, present):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _shifted_sums(codes, shifts, w, sums):  # type: ignore[no-untyped-def]
-    """`sums[p, g, m, n] += Σ_k w[g, k, n] >> shifts[p, codes[g, m, k]]`, without the terms whose shift is −1.
+def _shifted_sums(codes, shifts, parities, w, sums):  # type: ignore[no-untyped-def]
+    """`sums[p, g, m, n] += Σ_k w[g, k, n] >> shifts[c]` over the codes `c = codes[g, m, k]` of parity p.
 
+    A shift of −1 stands for no term: those there are get listed first, without a branch.
     `w`, `shifts` and `sums` are int32 where the caller has proven that it suffices, else int64.
     """
     groups, rows, depth = codes.shape
+    listed = np.empty(depth, np.int64)
     for row in range(groups * rows):
         group = row // rows
         m = row % rows
+        count = 0
         for k in range(depth):
-            for parity in range(shifts.shape[0]):
-                shift = shifts[parity, codes[group, m, k]]
-                if shift >= 0:
-                    total = sums[parity, group, m]
-                    term = w[group, k]
-                    for n in range(total.size):
-                        total[n] += term[n] >> shift
+            listed[count] = k
+            count += shifts[codes[group, m, k]] >= 0
+        for k in listed[:count]:
+            code = codes[group, m, k]
+            shift = shifts[code]
+            total = sums[parities[code], group, m]
+            term = w[group, k]
+            for n in range(total.size):
+                total[n] += term[n] >> shift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,12 +219,13 @@ class Log2Mac(Unit):
 
     def _saturated(self, a: Codes, w: Codes) -> tuple[Codes, NDArray[np.bool_]]:
         """The sums, saturated at each term, and where one was."""
-        return saturated_shifts(a, self._parity_shifts(), w, self.acc_format)
+        shifts = np.array(self.shifts)
+        of_parity = [np.where(self._parities() == p, shifts, -1) for p in range(self.steps_per_octave)]
+        return saturated_shifts(a, np.stack(of_parity), w, self.acc_format)
 
-    def _parity_shifts(self) -> Codes:
-        """`[steps_per_octave, codes]`: the shifts of the even, then of the odd codes; −1 for no term."""
-        shifts, parities = np.array(self.shifts), np.arange(len(self.shifts)) % self.steps_per_octave
-        return np.stack([np.where(parities == parity, shifts, -1) for parity in range(self.steps_per_octave)])
+    def _parities(self) -> Codes:
+        """Which sum the term of each code belongs to."""
+        return np.arange(len(self.shifts)) % self.steps_per_octave
 
     def _sums(self, a: Codes, w: Codes) -> Codes:
         """`[steps_per_octave, G, M, N]` sums of the even, then of the odd codes' terms, in the fastest arithmetic.
@@ -230,7 +236,7 @@ class Log2Mac(Unit):
         codes = np.ascontiguousarray(a)
         present = np.zeros(1 << self.code_bits, np.bool_)
         _mark(codes.reshape(-1), present)
-        shifts = np.where(present, self._parity_shifts(), -1)
+        shifts = np.where(present, np.array(self.shifts), -1)
         sums = np.zeros((self.steps_per_octave, *a.shape[:2], w.shape[2]), np.int64)
         if self._multiplied(codes, w, shifts, sums):
             shifts = np.where(shifts <= self.frac_bits, -1, shifts)
@@ -239,7 +245,7 @@ class Log2Mac(Unit):
             # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
             amounts = np.minimum(shifts, 31 if kind is np.int32 else 62).astype(kind)
             others = np.zeros(sums.shape, kind)
-            _shifted_sums(codes, amounts, w.astype(kind), others)
+            _shifted_sums(codes, amounts, self._parities(), w.astype(kind), others)
             sums += others
         return sums
 
@@ -251,13 +257,13 @@ class Log2Mac(Unit):
         exponents = self.frac_bits - shifts
         exact = (shifts >= 0) & (exponents >= 0)
         least = int(exponents[exact].min(initial=self.frac_bits))
-        values = np.where(exact, np.left_shift(1, np.maximum(exponents - least, 0)), 0)
+        powers = np.where(exact, np.left_shift(1, np.where(exact, exponents - least, 0)), 0)
         turned = np.ascontiguousarray((w >> self.frac_bits).swapaxes(1, 2))
         right = centred(turned, extremes(turned), 0)
-        if not all(
-            decoded_products(a, of_codes, right, acc) for of_codes, acc in zip(values, sums, strict=True)
-        ):
-            return False
+        for parity, acc in enumerate(sums):
+            values = np.where(self._parities() == parity, powers, 0)
+            if not decoded_products(a, values, right, acc):
+                return False
         sums <<= least
         return True
 

@@ -11,18 +11,21 @@ import numpy as np
 from sim.encoder import Encoder
 from sim.unit import Codes
 
+_PART = 256
+"""Inputs that go through the bisection together."""
+
 
 @numba.njit(cache=True, nogil=True)
 def _encode(x, starts, codes):  # type: ignore[no-untyped-def]
     """Bisection without a branch: `starts[c − 1]` is the least input of code c, of 2^n − 1 codes but 0."""
-    for n in range(x.size):
-        code = 0
+    for first in range(0, x.size, _PART):
+        part, out = x[first : first + _PART], codes[first : first + _PART]
+        out[:] = 0
         step = (starts.size + 1) >> 1
         while step:
-            if x[n] >= starts[code + step - 1]:
-                code += step
+            for n in range(part.size):
+                out[n] += step * (part[n] >= starts[np.uint64(out[n] + step - 1)])
             step >>= 1
-        codes[n] = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,9 @@ def test_close_to_the_real_function() -> None:
         ("<< lift", "<< (lift + 1)"),
         ("+ zero_point, 0), high", "+ zero_point, 0), high - 1"),
         ("+ zero_point, 0), high", "+ zero_point, 1), high"),
-        ("abs(h[n])", "abs(h[n] + 1)"),
+        ("abs(part[n]) >>", "abs(part[n] + 1) >>"),
+        ("abs(part[n]) &", "abs(part[n] + 1) &"),
+        ("base[n] +", "base[0] +"),
     ],
 )
 def test_planted_faults_are_seen(mutate: Any, old: str, new: str) -> None:

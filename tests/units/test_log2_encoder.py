@@ -127,21 +127,22 @@ def test_thresholds_are_the_least_mantissas_above_the_half_steps(in_bits: int) -
 
 
 FAULTS = [
-    ("codes[n] = zero\n", "codes[n] = 0\n"),
-    ("p -= 1", "p -= 2"),
-    ("steps * (unity - p)", "steps * (unity - p) + 1"),
-    ("steps * (unity - p)", "unity - p + steps"),
-    ("u >= threshold", "u > threshold"),
-    ("u >= threshold", "u >= threshold - 8"),  # one less is no mantissa of the octaves below unity
-    ("u >= threshold", "u >= threshold + 1"),
-    ("k -= 1", "k -= 2"),
+    ("out[n] = zero if", "out[n] = 0 if"),
+    ("place[n] += down", "place[n] += 2 * down"),
+    ("(32, 16, 8, 4, 2, 1)", "(32, 16, 8, 4, 2)"),
+    ("steps * (unity - place[n])", "steps * (unity - place[n]) + 1"),
+    ("steps * (unity - place[n])", "unity - place[n] + steps"),
+    (">= threshold", "> threshold"),
+    (">= threshold", ">= threshold - 8"),  # one less is no mantissa of the octaves below unity
+    (">= threshold", ">= threshold + 1"),
+    ("out[n] -= ", "out[n] -= 2 * "),
     ("in thresholds", "in thresholds[1:]"),
-    ("max(k, 0)", "k"),
-    ("max(k, 0)", "abs(k)"),
+    ("max(out[n], 0)", "out[n]"),
+    ("max(out[n], 0)", "abs(out[n])"),
 ]
 AT_THE_END = [
-    ("k > max_level", "k > max_level - 1"),
-    ("k > max_level", "k > max_level + 2"),  # one more can be the top code
+    ("> max_level", "> max_level - 1"),
+    ("> max_level", "> max_level + 2"),  # one more can be the top code
 ]
 """Faults that need levels beyond the last one."""
 

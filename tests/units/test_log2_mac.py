@@ -131,11 +131,11 @@ def test_batched_operands_and_any_memory_order() -> None:
     [
         ("term[n] >> shift", "term[n] >> (shift + 1)"),
         ("term[n] >> shift", "term[n] >> max(shift - 1, 0)"),
-        ("sums[parity, group, m]", "sums[0, group, m]"),
-        ("codes[group, m, k]", "codes[group, m, k - 1]"),
+        ("sums[parities[code], group, m]", "sums[0, group, m]"),
+        ("listed[count] = k", "listed[count] = depth - 1 - k"),
         ("range(depth)", "range(depth - 1)"),
-        ("range(shifts.shape[0])", "range(1)"),
-        ("shift >= 0", "shift > 0"),
+        ("listed[:count]", "listed[: count - 1]"),
+        (">= 0", "> 0"),
         ("w[group, k]", "w[0, k]"),
     ],
 )

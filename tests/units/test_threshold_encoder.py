@@ -74,10 +74,10 @@ def test_shape_is_kept() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("x[n] >= ", "x[n] > "),
-        ("step - 1]", "step]"),
-        ("step - 1]", "step - 2]"),
-        ("code += step", "code += 1"),
+        ("part[n] >= ", "part[n] > "),
+        ("step - 1)]", "step)]"),
+        ("part[n] >= ", "part[n] + 1 >= "),
+        ("out[n] += step", "out[n] += 1"),
         ("size + 1) >> 1", "size + 1) >> 2"),
         ("while step:", "while step > 1:"),
     ],
