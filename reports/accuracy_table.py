@@ -26,9 +26,9 @@ _LEGEND = """\
 its own (the same function where a scheme has no log format); *integer* is the datapath itself, run by the simulator.
 *agreement* is the share of images for which integer and hardware-zero fake-quant predict the same class; *float64* is
 the share for which the latter, in float64, predicts what it predicts in float32 (first images): rounding alone flips a
-few codes, and a network of few bits makes another prediction of them, so no other datapath can agree more. *codes that
-differ* compares the integer datapath with fake quantisation from identical input codes, at the site where most differ;
-*largest distance* is the largest at any site, in codes."""
+few codes, and a network of few bits makes other predictions of them, so two faithful datapaths share about so many.
+*codes that differ* compares the integer datapath with fake quantisation from identical input codes, at the site where
+most differ; *largest distance* is the largest at any site, in codes."""
 
 
 def terminal_table(survey: Survey) -> Table:
