@@ -26,11 +26,16 @@ pytestmark = [pytest.mark.data, pytest.mark.slow]
 MODEL = "deit_tiny_patch16_224"
 CALIBRATION = 8
 """Images: fewer than a scheme asks for, since neither claim depends on how good the ranges are."""
+IMAGES = 8
+SCHEMES = ("repq", "tsptq", "dopq", "adfq", "uniform", "fqvit", "ptq4vit")
+TIED = 0.1
+"""Share of codes that may differ at a 3-bit product with V: sums of so few levels fall on ties of HALF_UP and
+HALF_EVEN by the thousand where the factor is near a quarter (`uniform`: 7 to 9 %, docs/fidelity.md)."""
 
 
 @pytest.fixture(scope="module")
 def model(data: Path) -> tuple[Vit, Tensor, Tensor]:
-    """The model, a calibration batch and one validation image."""
+    """The model, a calibration batch and some validation images."""
     timm_model = load_model(MODEL, data / f"{MODEL}.safetensors")
     vit, transform = from_timm(timm_model), preprocessing(timm_model).transform
     calib, val = (
@@ -40,28 +45,32 @@ def model(data: Path) -> tuple[Vit, Tensor, Tensor]:
         )
         for part in ("calib", "val")
     )  # fmt: skip
-    image = val.select([len(val) // 2])
+    images = val.select(list(range(0, len(val), len(val) // IMAGES))[:IMAGES])
     with torch.inference_mode():
-        expected = timm_model(image)
-    assert float((forward(vit, image, Through()) - expected).abs().max()) <= 1e-4
-    return vit, calibration_batch(calib, CALIBRATION, seed=0), image
+        expected = timm_model(images)
+    assert float((forward(vit, images, Through()) - expected).abs().max()) <= 1e-4
+    return vit, calibration_batch(calib, CALIBRATION, seed=0), images
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_every_integer_and_every_site(bits: int, model: tuple[Vit, Tensor, Tensor]) -> None:
-    vit, batch, image = model
-    calibrated = calibrate(vit, batch, load_scheme("repq"), weight_bits=bits, act_bits=bits)
+@pytest.mark.parametrize("bits", [3, 4, 6, 8])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_integer_and_every_site(scheme: str, bits: int, model: tuple[Vit, Tensor, Tensor]) -> None:
+    vit, batch, images = model
+    calibrated = calibrate(vit, batch, load_scheme(scheme), weight_bits=bits, act_bits=bits)
     program = lower(calibrated, {"model": MODEL})
-    codes = calibrated.activations[program.input].encode(image).numpy()
-    simulated = Executor(program).run(codes, capture="all").tensors
-
-    compared = {program.input}
-    for name, expected in execute(program, codes):
-        assert int((expected != simulated[name]).sum()) == 0, name
-        assert expected.shape == simulated[name].shape == (1, *program.tensors[name].shape)
-        compared.add(name)
+    codes = calibrated.activations[program.input].encode(images).numpy()
+    executor, compared = Executor(program), {program.input}
+    for start in range(0, IMAGES, 2):
+        few = codes[start : start + 2]
+        simulated = executor.run(few, capture="all").tensors
+        for name, expected in execute(program, few):
+            assert int((expected != simulated[name]).sum()) == 0, name
+            assert expected.shape == simulated[name].shape == (2, *program.tensors[name].shape)
+            compared.add(name)
     assert compared == set(program.tensors)
-    assert min(len(np.unique(values)) for values in simulated.values()) >= 8
+    if bits >= 4:  # of 3-bit codes some tensors hold fewer
+        some = (v for name, v in simulated.items() if not name.endswith(("_outliers", "_sparse")))
+        assert min(len(np.unique(values)) for values in some) >= 4
 
     found = site_agreement(calibrated, program, simulated)
     assert {site.site for site in found} == {n for n, t in program.tensors.items() if t.site} - {
@@ -69,5 +78,6 @@ def test_every_integer_and_every_site(bits: int, model: tuple[Vit, Tensor, Tenso
     }
     assert max(site.largest for site in found) <= 1
     for site in found:
-        # Half a percent, and one code: the class token's norm has 192.
-        assert site.different <= 0.005 * site.codes + 1, site
+        # Half a percent, and two codes: the class token's norm has 192.
+        most = TIED if bits == 3 and site.site.endswith("proj_input") else 0.005
+        assert site.different <= most * site.codes + 2, site
