@@ -53,10 +53,8 @@ class Cluster:
             return
         self._wait_for_workers()
         job = self._job(network, images, batch_size)
-        # A task that makes the bytes, not data scattered beforehand: the scheduler can run it again when the
-        # worker that held the result is lost.
         save = network.save
-        file = None if save is None else self._client.submit(bytes, _written_by(save), pure=False)
+        file = None if save is None else self._submit(_written_by(save))
         keys = [f"{job.kind}-{job.key}-{first}" for first in starts]
         futures = self._client.map(
             predict_batch, starts, job=job, file=file, key=keys, retries=RETRIES, pure=False
@@ -68,6 +66,17 @@ class Cluster:
                 yield Found(np.array(answer.classes, np.int64), digests, None)
         finally:
             self._client.cancel(futures)
+
+    def _submit(self, file: bytes) -> "Future[bytes]":
+        """`file` as the result of a task, not as data scattered beforehand.
+
+        So the scheduler can make it anew when the worker that held it is lost.
+        """
+        from dask import config
+
+        # Dask warns of arguments above 10 MB; this one is sent once and not with every task.
+        with config.set({"distributed.admin.large-graph-warning-threshold": len(file) + (1 << 20)}):
+            return self._client.submit(bytes, file, pure=False)
 
     def _job(self, network: Network, images: LabelledImages, batch_size: int) -> Job:
         choice = self._choice
