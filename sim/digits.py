@@ -98,6 +98,8 @@ def first_digits(codes: NDArray[Any]) -> Digits | None:
     """`codes[G, R, K]` of a first operand in as few digits as hold them; None if those are too many."""
     low, high = extremes(codes)
     count = _count(high - low)
+    if count > _MOST_PASSES:
+        return None
     signed = low < 0 and low >= -128 * _ones(count) and high <= 127 * _ones(count)
     lowest = -128 * _ones(count) if signed else 0
     offset = 0 if lowest <= low and high <= lowest + 255 * _ones(count) else low - lowest
@@ -117,6 +119,8 @@ def second_digits(codes: NDArray[Any]) -> Digits | None:
         if _count(magnitude(highs - lows)) == _count(high - low):
             lows, highs = np.int64(low), np.int64(high)
     count = _count(int(np.max(highs - lows)))
+    if count > _MOST_PASSES:
+        return None
     lowest = -128 * _ones(count)
     fits = (lows >= lowest) & (highs <= lowest + 255 * _ones(count))
     offsets = np.broadcast_to(np.where(fits, 0, lows - lowest), codes.shape[:2])
@@ -165,17 +169,15 @@ def multiply(engine: Engine, a: Digits, w: Digits, bias: Codes, acc: Codes) -> b
     for group in range(groups):
         left, right = a.parts[group], w.parts[group % len(w.parts)]
         out = parts[group].reshape(high * rows, wide * columns)
-        engine.multiply(left.reshape(-1, depth), right.reshape(-1, depth), out)
+        engine.multiply(left.reshape(high * rows, depth), right.reshape(wide * columns, depth), out)
     # (A + o)·(W + p) = A·W + p ΣA + o ΣW + K·o·p, o the offset of all rows of a, p that of a row of w.
     offset = int(a.offsets.flat[0]) if a.offsets.size else 0
     _join(parts, a.sums, w.offsets, bias + offset * (w.sums + depth * w.offsets), acc)
     return True
 
 
-def _digits(codes: NDArray[Any], offsets: Codes, count: int, *, signed: bool) -> Digits | None:
+def _digits(codes: NDArray[Any], offsets: Codes, count: int, *, signed: bool) -> Digits:
     """`codes[G, R, K]` less the offsets in so many digits, which suffice."""
-    if count > _MOST_PASSES:
-        return None
     groups, rows, depth = codes.shape
     digits = np.empty((groups, count, rows, depth), np.int8 if signed else np.uint8)
     sums = np.empty((groups, rows), np.int64)

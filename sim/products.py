@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
+from math import prod
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -116,10 +117,11 @@ def products(a: Operand, w: Operand, bias: Codes) -> Codes:
     bound = a.reach * w.row_reach
     check_bound("mac partial sum", bound + magnitude(bias))
     # A weight matrix is shared, so that all rows of the batch form one group.
-    rows = a.codes.shape[-2] if w.codes.ndim > 2 else a.codes.size // max(depth, 1)
-    left, right = a.codes.reshape(-1, rows, depth), w.codes.reshape(-1, outputs, depth)
-    acc = np.empty((left.shape[0], rows, outputs), np.int64)
-    if rows * outputs * depth >= _WORTH and _by_engine(a, w, bias, acc):
+    *lead, rows, _ = a.codes.shape
+    groups, rows = (prod(lead), rows) if w.codes.ndim > 2 else (1, prod(lead) * rows)
+    left, right = a.codes.reshape(groups, rows, depth), _matrices(w.codes)
+    acc = np.empty((groups, rows, outputs), np.int64)
+    if rows * outputs * depth >= _WORTH and _by_engine(a, w, left, right, bias, acc):
         return acc
     if bound <= _INT32_MAX and left.dtype == right.dtype == np.int16:
         _narrow_products(left, right, bias, acc)
@@ -163,9 +165,10 @@ def chosen() -> tuple[Engine, ...]:
     return tuple(engine for engine in engines if engine.name == wanted)
 
 
-def _by_engine(a: Operand, w: Operand, bias: Codes, acc: Codes) -> bool:
+def _by_engine(
+    a: Operand, w: Operand, left: NDArray[Any], right: NDArray[Any], bias: Codes, acc: Codes
+) -> bool:
     """Fills `acc` by the first engine that can prove its sums; False if there is none."""
-    left, right = a.codes.reshape(*acc.shape[:2], -1), _matrices(w.codes)
     for engine in chosen():
         x: Digits | None
         y: Digits | None
@@ -180,7 +183,7 @@ def _by_engine(a: Operand, w: Operand, bias: Codes, acc: Codes) -> bool:
 
 def _matrices(codes: NDArray[Any]) -> NDArray[Any]:
     """`[.., N, K]` as `[G, N, K]`."""
-    return codes.reshape(-1, *codes.shape[-2:])
+    return codes.reshape(prod(codes.shape[:-2]), *codes.shape[-2:])
 
 
 def _competitive(engines: tuple[Engine, ...]) -> tuple[Engine, ...]:

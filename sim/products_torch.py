@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 Integers = NDArray[Any]
 
 
+Multiply = Callable[[Integers, Integers, NDArray[np.int32]], None]
+
+
 class Engine(NamedTuple):
     """One way to multiply matrices of integers."""
 
@@ -27,7 +30,7 @@ class Engine(NamedTuple):
     """Largest magnitude of a partial sum with which it is exact."""
     splits: bool
     """Whether it takes digits of 8 bits only."""
-    multiply: Callable[[Integers, Integers, NDArray[np.int32]], None]
+    multiply: Multiply
     """`out[m, n] = Σ_k a[m, k] · w[n, k]`; `out` is contiguous."""
     exact: Callable[[np.dtype[Any], tuple[int, int, int]], bool]
     """Whether products of this type of `a` and shape (M, N, K) are, as far as the processor and torch decide it."""
@@ -51,8 +54,9 @@ def engines() -> tuple[Engine, ...]:
             torch.from_numpy(out).copy_(left @ right.t())
 
     @cache
-    def saturates_nowhere(kind: np.dtype[Any], shape: tuple[int, int, int]) -> bool:
-        return _at_the_ends(int8, kind, shape)
+    def tried(kind: np.dtype[Any], shape: tuple[int, int, int]) -> bool:
+        # A matrix with rows of 1 has no order of its axes to tell torch, which then reads beyond its end.
+        return shape[2] > 1 and _at_the_ends(int8, kind, shape) and _in_place(int8, kind, shape)
 
     def full_precision(kind: np.dtype[Any], shape: tuple[int, int, int]) -> bool:
         # torch makes this module at run time, where no type checker sees it.
@@ -60,7 +64,7 @@ def engines() -> tuple[Engine, ...]:
         return settings.matmul.fp32_precision in ("none", "ieee")
 
     return (
-        Engine("int8", (1 << 31) - 1, True, int8, saturates_nowhere),
+        Engine("int8", (1 << 31) - 1, True, int8, tried),
         Engine("float32", 1 << 24, False, float32, full_precision),
     )
 
@@ -85,11 +89,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _at_the_ends(
-    multiply: Callable[[Integers, Integers, NDArray[np.int32]], None],
-    kind: np.dtype[Any],
-    shape: tuple[int, int, int],
-) -> bool:
+def _at_the_ends(multiply: Multiply, kind: np.dtype[Any], shape: tuple[int, int, int]) -> bool:
     """Whether operands at the ends of their types give the sums they must.
 
     No others reach further into any intermediate: all terms of a sum have one sign and their largest magnitude.
@@ -102,3 +102,16 @@ def _at_the_ends(
         if not (out == left * right * depth).all():
             return False
     return True
+
+
+def _in_place(multiply: Multiply, kind: np.dtype[Any], shape: tuple[int, int, int]) -> bool:
+    """Whether each sum is that of its own row and column: on operands without a pattern, against int64."""
+    rows, columns, depth = shape
+    random = np.random.default_rng(0)
+    a = random.integers(0, 128, (rows, depth)).astype(kind)
+    w = random.integers(-128, 128, (columns, depth)).astype(np.int8)
+    out = np.empty((rows, columns), np.int32)
+    multiply(a, w, out)
+    # Some rows and columns tell; all of them would take longer than what they are tried for.
+    m, n = random.integers(0, max(rows, 1), 8), random.integers(0, max(columns, 1), 8)
+    return bool((out[m][:, n] == a[m].astype(np.int64) @ w[n].astype(np.int64).T).all()) if out.size else True

@@ -1,11 +1,14 @@
 """Options, hypothesis profiles and the rule for missing tools."""
 
+import inspect
 import os
 import shutil
+import textwrap
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -24,6 +27,8 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=200, print_blob=True)
 settings.register_profile("dev", derandomize=False, deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("ci" if IN_CI else "dev")
+
+Mutate = Callable[[ModuleType, str, str, str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,3 +79,18 @@ def digits_program(digits_calibrated: Callable[[int], "Calibrated"]) -> Callable
     from golden.lowering import lower
 
     return cache(lambda bits: lower(digits_calibrated(bits), {"model": "vitrtl_digits"}))
+
+
+@pytest.fixture
+def mutate(monkeypatch: pytest.MonkeyPatch) -> Mutate:
+    """`mutate(module, kernel, old, new)` replaces the kernel by its own source with `old` changed to `new`."""
+
+    def apply(module: ModuleType, kernel: str, old: str, new: str) -> None:
+        source = textwrap.dedent(inspect.getsource(getattr(module, kernel).py_func))
+        body = "\n".join(line for line in source.splitlines() if not line.startswith("@"))
+        assert body.count(old) == 1, f"{old!r} occurs {body.count(old)} times in {kernel}"
+        scope: dict[str, Any] = dict(vars(module))
+        exec(compile(body.replace(old, new), f"<{kernel} with {new!r}>", "exec"), scope)
+        monkeypatch.setattr(module, kernel, scope[kernel])
+
+    return apply
