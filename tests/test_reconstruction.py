@@ -336,7 +336,7 @@ def test_a_scheme_asks_for_it(tmp_path: Path) -> None:
     assert len(work.reconstruction) == 40
     assert torch.equal(work.reconstruction[:32], work.calibration)
     assert work.with_scheme(load_scheme("repq")).reconstruction is None
-    with pytest.raises(UserError, match="calibration needs 1024 images, but digits calib"):
+    with pytest.raises(UserError, match="needs 1024 images, but digits calib"):
         load_workload(choice(tmp_path, ""))
     with pytest.raises(UserError, match=r"unknown key reconstruction\.iteration, did you mean iterations\?"):
         load_workload(choice(tmp_path, "iteration = 4"))
