@@ -18,7 +18,7 @@ from golden.model import sites_of
 from golden.pretrained import load_model
 from reports.accuracy import short
 from reports.bench_kernels import INSTALL, available, kernels
-from reports.bench_machine import description, one_thread
+from reports.bench_machine import Quiet, description, one_thread
 from reports.bench_models import Lowered, Runner, float_runner, kernels_made, quantised_runners
 from reports.bench_profile import profile
 from reports.bench_text import markdown, terminal_tables
@@ -69,17 +69,18 @@ class Request:
 
 def run_bench(request: Request) -> None:
     """Measures, prints, and writes results.json, report.html and bench.md into the request's folder."""
-    load = os.getloadavg()[0]
     workload = load_workload(request.choice)
     images = _first_batch(workload, request.batch_size)
     runners, lowered = _prepared(request, workload, images)
-    config = _config(request, workload, load)
+    config, quiet = _config(request, workload), Quiet()
     tables = Tables(
         speed=tuple(_speeds(request, runners)),
         kernels=tuple(_kernel_speeds(request)),
         profile=tuple(_profiled(request, lowered)),
         exactness=tuple(each.exactness for each in lowered),
     )
+    others = quiet.others_percent()
+    config = config.model_copy(update={"others_percent": None if others is None else round(others, 1)})
     results = Results(command="bench", config=config, tools=tool_versions(), tables=tables)
     _publish(results, request)
 
@@ -161,7 +162,7 @@ def _profiled(request: Request, lowered: tuple[Lowered, ...]) -> Iterator[UnitTi
             advance(1)
 
 
-def _config(request: Request, workload: Workload, load: float) -> Config:
+def _config(request: Request, workload: Workload) -> Config:
     """What was asked for, the machine, and how the kernels of the first batches were come by."""
     made, choice = kernels_made(), request.choice
     labels = [Bits(weight=width, act=width).label for width in request.widths]
@@ -178,7 +179,6 @@ def _config(request: Request, workload: Workload, load: float) -> Config:
             "products": " and ".join(engine.name for engine in chosen()) or "kernels",
             "kernels_compiled": made.compiled,
             "kernels_from_cache": made.loaded,
-            "load_before": round(load, 2),
             **description(),
             **workload.provenance,
         }

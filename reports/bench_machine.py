@@ -10,6 +10,11 @@ from pathlib import Path
 from golden.errors import UserError
 
 CPUINFO = Path("/proc/cpuinfo")
+STAT = Path("/proc/stat")
+IDLE = slice(3, 5)
+"""Of the columns of `cpu` in STAT: idle, and idle while waiting for a disk."""
+GUEST = 8
+"""First of the columns that are counted in others already."""
 
 
 @contextmanager
@@ -55,6 +60,32 @@ def one_thread() -> Iterator[None]:
     finally:
         numba.set_num_threads(of_numba)
         torch.set_num_threads(of_torch)
+
+
+class Quiet:
+    """How much of the machine others used since this was made: what a timing may be off by."""
+
+    def __init__(self) -> None:
+        self._before = _used()
+
+    def others_percent(self) -> float | None:
+        """Share of the time of all cores, in percent; None where the system does not tell."""
+        before, now = self._before, _used()
+        if before is None or now is None or now[1] == before[1]:
+            return None
+        return max(0.0, 100 * (now[0] - before[0]) / (now[1] - before[1]))
+
+
+def _used() -> tuple[float, float] | None:
+    """Seconds that cores worked for others than this process, and seconds of all cores, since the system started."""
+    try:
+        line = STAT.read_text(encoding="utf-8").partition("\n")[0]
+    except OSError:
+        return None
+    ticks = [int(word) for word in line.split()[1:]][:GUEST]
+    total, idle, own = sum(ticks), sum(ticks[IDLE]), os.times()
+    per_second = os.sysconf("SC_CLK_TCK")
+    return (total - idle) / per_second - own.user - own.system, total / per_second
 
 
 def description() -> dict[str, str | float]:

@@ -1,6 +1,7 @@
 """bench.md and the tables on the terminal: medians, their spread, ratios, and what exactly was compared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -73,9 +74,13 @@ def _machine(results: Results) -> str:
     told = results.config.model_dump()
     return (
         f"On {told['machine_cpu']}, {told['machine_cores']} cores, {told['machine_memory_gib']:g} GiB, "
-        f"{told['machine_vectors']}, {told['machine_os']}, load average before {told['load_before']:g}; "
-        f"{told['data']}, scheme `{told['scheme']}`."
+        f"{told['machine_vectors']}, {told['machine_os']}; {told['data']}, scheme `{told['scheme']}`.{_others(told)}"
     )
+
+
+def _others(told: Mapping[str, Any]) -> str:
+    percent = told.get("others_percent")
+    return "" if percent is None else f" Other processes took {percent:g} % of all cores' time meanwhile."
 
 
 def _threads(results: Results) -> str:

@@ -1,5 +1,6 @@
 """The bench: what it says follows from what it timed, and a wrong answer is never timed. No speed is tested."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from golden.errors import InvariantError
 from golden.pretrained import DIGITS, load_model
-from reports import bench_models
+from reports import bench_machine, bench_models
 from reports.bench_kernels import Kernel, kernels
 from reports.bench_models import float_runner, quantised_runners
 from reports.bench_profile import profile
@@ -135,7 +136,7 @@ def test_the_text_says_what_the_results_say_and_no_path(found: Results, folder: 
         assert f"| {found.metrics[f'bench__{name}__speed_vs_apytypes'].value:.1f} |" in text
     config = found.config.model_dump()
     assert config["machine_cpu"] in text
-    assert f"load average before {config['load_before']:g};" in text
+    assert f"Other processes took {config['others_percent']:g} % of all cores' time" in text
     assert "vitrtl bench --model vitrtl_digits --scheme repq --bits 4 --bits 8 --repetitions 2" in text
     assert all(len(line.split("|")) == 9 for line in text.splitlines() if "| sim |" in line)
     everything = text + (folder / "results.json").read_text()
@@ -258,6 +259,21 @@ def test_a_mistake_is_one_line(
     assert told.startswith("vitrtl: error: ")
     assert says in told
     assert "\n" not in told
+
+
+def test_the_share_of_others_leaves_out_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(bench_machine, "STAT", stat)
+    monkeypatch.setattr(bench_machine.os, "sysconf", lambda _: 100)
+    used = iter([1.0, 3.0])
+    monkeypatch.setattr(bench_machine.os, "times", lambda: os.times_result((next(used), 0.5, 0, 0, 0)))
+    stat.write_text("cpu 1000 0 500 4000 100 0 0 0 77 0\ncpu0 1 2 3\n")
+    quiet = bench_machine.Quiet()
+    # Ten more seconds of all cores: five idle, two of this process, three of others.
+    stat.write_text("cpu 1400 0 600 4450 150 0 0 0 99 0\ncpu0 1 2 3\n")
+    assert quiet.others_percent() == pytest.approx(30)
+    stat.unlink()
+    assert quiet.others_percent() is None
 
 
 def test_one_thread_is_one_core_for_every_library() -> None:
