@@ -60,7 +60,7 @@ def markdown(results: Results, command: str) -> str:
     tools = results.tools
     parts = [
         f"# Speed of sim on {results.config.model}",
-        f"{_machine(results)}\nMeasured by",
+        f"{_machine(results)}Measured by",
         f"```sh\n{command}\n```",
         *_models(results),
         *_kernels(results),
@@ -72,15 +72,16 @@ def markdown(results: Results, command: str) -> str:
 
 def _machine(results: Results) -> str:
     told = results.config.model_dump()
+    cores = "one core" if told["machine_cores"] == 1 else f"{told['machine_cores']} cores"
     return (
-        f"On {told['machine_cpu']}, {told['machine_cores']} cores, {told['machine_memory_gib']:g} GiB, "
-        f"{told['machine_vectors']}, {told['machine_os']}; {told['data']}, scheme `{told['scheme']}`.{_others(told)}"
+        f"On {told['machine_cpu']}, {cores}, {told['machine_memory_gib']:g} GiB, "
+        f"{told['machine_vectors']}, {told['machine_os']}; {told['data']}, scheme `{told['scheme']}`.\n{_others(told)}"
     )
 
 
 def _others(told: Mapping[str, Any]) -> str:
     percent = told.get("others_percent")
-    return "" if percent is None else f" Other processes took {percent:g} % of all cores' time meanwhile."
+    return "" if percent is None else f"Other processes took {percent:g} % of all cores' time meanwhile.\n"
 
 
 def _threads(results: Results) -> str:
