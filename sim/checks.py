@@ -73,7 +73,7 @@ def extremes(codes: NDArray[Any]) -> tuple[int, int]:
     """Smallest and largest code as Python integers, which never wrap; (0, 0) of an empty array."""
     if not codes.size:
         return 0, 0
-    if codes.dtype == np.int64 and codes.flags.c_contiguous:
+    if codes.flags.c_contiguous:
         low, high = _extremes(codes.reshape(-1))
         return int(low), int(high)
     return int(codes.min()), int(codes.max())

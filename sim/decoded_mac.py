@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,13 +89,21 @@ class DecodedMac(Unit):
         """What `compute` takes as well in place of constant `name`: a weight, checked and packed once."""
         return self.mac.prepare(name, constant)
 
-    def compute(self, *, a: Codes, w: Codes | Operand, bias: Codes | None = None) -> Codes:
+    def compute(
+        self,
+        *,
+        a: Codes,
+        w: Codes | Operand,
+        bias: Codes | None = None,
+        kind: type[np.signedinteger[Any]] = np.int64,
+    ) -> Codes:
         """`acc[.., m, n] = bias[n] + Σ_k values[a[.., m, k]] · (w[.., n, k] − w_zero_point)`.
 
         Args:
             a: `[.., M, K]` codes.
             w: `[N, K]`, shared by all of `a`, or `[.., N, K]` with its leading axes; or either, prepared.
             bias: `[N]`; none means 0. Beyond `acc_bits` it does what the sums do: the bias buffer holds the result.
+            kind: type of the result, which holds `acc_format`.
 
         Returns:
             `[.., M, N]` accumulators.
@@ -103,7 +111,7 @@ class DecodedMac(Unit):
         Raises:
             InvariantError: a code lies outside its format, or with overflow none an accumulator outside `acc_bits`.
         """
-        return self.mac.compute(a=self._decoded(a), w=w, bias=bias)
+        return self.mac.compute(a=self._decoded(a), w=w, bias=bias, kind=kind)
 
     def overflows(self, *, a: Codes, w: Codes | Operand, bias: Codes | None = None) -> int:
         """Of how many accumulators of `compute` the bias or a sum in the order of k leaves `acc_bits`."""

@@ -64,19 +64,25 @@ def _join(parts, of_row, factors, of_column, acc):  # type: ignore[no-untyped-de
     One group of factors and columns serves all.
     """
     groups, high, rows, wide, columns = parts.shape
+    total = np.empty(columns, np.int64)
     for row in range(groups * rows):
         group = row // rows
         m = row % rows
         line, one = acc[group, m], of_row[group, m]
         factor, column = factors[group % len(factors)], of_column[group % len(of_column)]
         lowest = parts[group, 0, m, 0]
+        if high * wide == 1:
+            for n in range(columns):
+                line[n] = lowest[n] + one * factor[n] + column[n]
+            continue
         for n in range(columns):
-            line[n] = np.int64(lowest[n]) + one * factor[n] + column[n]
+            total[n] = lowest[n] + one * factor[n] + column[n]
         for d in range(1, high * wide):
             part = parts[group, d // wide, m, d % wide]
             shift = 8 * (d // wide + d % wide)
             for n in range(columns):
-                line[n] += np.int64(part[n]) << shift
+                total[n] += np.int64(part[n]) << shift
+        line[:] = total
 
 
 class Digits(NamedTuple):
@@ -152,7 +158,7 @@ def tightened(digits: Digits) -> Digits:
     return digits._replace(row_reach=magnitude(np.abs(digits.parts.astype(np.int64)).sum(axis=-1)))
 
 
-def multiply(engine: Engine, a: Digits, w: Digits, bias: Codes, acc: Codes) -> bool:
+def multiply(engine: Engine, a: Digits, w: Digits, bias: Codes, acc: NDArray[Any]) -> bool:
     """`acc[g, m, n] = bias[n] + Σ_k a[g, m, k] · w[g or 0, n, k]`, unless `engine` cannot be proven to do it.
 
     Sums in int64 may wrap on their way: what they end at fits, as the caller has proven.

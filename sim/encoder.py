@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from golden.formats import Integer
-from sim.checks import check_codes
+from sim.checks import check_range
 from sim.unit import Beats, Codes, Port, Unit
 
 
@@ -61,15 +61,15 @@ class Encoder(Unit):
         """Its code."""
         return {"o": Port(self.code_format)}
 
-    def compute(self, x: Codes) -> Codes:
-        """Code of each `x`, in any shape.
+    def compute(self, x: Codes, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
+        """Code of each `x`, in any shape; `kind` is its type, which holds the codes.
 
         Raises:
             InvariantError: `x` exceeds `in_bits`.
         """
-        inputs = np.ascontiguousarray(check_codes(f"{type(self).__name__} operand x", x, self.in_format))
-        codes = np.empty(x.size, np.int64)
-        self.encode(inputs.reshape(-1), codes)
+        check_range(f"{type(self).__name__} operand x", x, self.in_format)
+        codes: Codes = np.empty(x.size, kind)
+        self.encode(np.ascontiguousarray(x).reshape(-1), codes)
         return codes.reshape(x.shape)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:

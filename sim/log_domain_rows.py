@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from golden.formats import MAX_BITS, Integer
+from sim.checks import extremes
 from sim.log_domain import LOG_INDEX_BITS, row_levels
 from sim.unit import Beats, Codes, Port, Unit
 
@@ -96,8 +97,8 @@ class LogDomainRows(Unit):
         """What the RTL adds to a level so that its FLOOR rounds HALF_UP, in units of 2^−log_frac_bits."""
         raise NotImplementedError(f"{type(self).__name__} states no rounding")
 
-    def emit(self, scores: Codes, starts: Codes) -> Codes:
-        """Results of the rows `scores[starts[i] : starts[i + 1]]`, which fit their format."""
+    def emit(self, scores: Codes, starts: Codes, results: Codes) -> None:
+        """Writes the results of the rows `scores[starts[i] : starts[i + 1]]`, which fit their format."""
         raise NotImplementedError(f"{type(self).__name__} emits nothing")
 
     @property
@@ -198,13 +199,13 @@ class LogDomainRows(Unit):
             + self.read_latency + self.emit_latency  # refill
         )  # fmt: skip
 
-    def compute(self, scores: Codes) -> Codes:
-        """Results of `scores[..., n]`, each row along the last axis."""
+    def compute(self, scores: Codes, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
+        """Results of `scores[..., n]`, each row along the last axis; `kind` is their type, which holds them."""
         length = scores.shape[-1]
-        flat = np.ascontiguousarray(scores, dtype=np.int64).reshape(-1)
+        flat = np.ascontiguousarray(scores).reshape(-1)
         if length == 0 or flat.size == 0:
             raise ValueError(f"scores must hold at least one row of one score, not shape {scores.shape}")
-        return self._checked(flat, np.arange(0, flat.size + 1, length)).reshape(scores.shape)
+        return self._checked(flat, np.arange(0, flat.size + 1, length), kind).reshape(scores.shape)
 
     def levels(self, scores: Codes) -> Codes:
         """log2 S + level_offset of each row of `scores[rows, n]`, log_frac_bits fraction bits: t_i less d_i's part."""
@@ -241,17 +242,19 @@ class LogDomainRows(Unit):
             *(self.exp_bits, self.log_frac_bits, self.level_offset),
         )
 
-    def _checked(self, scores: Codes, starts: Codes) -> Codes:
+    def _checked(self, scores: Codes, starts: Codes, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
         longest = int(np.diff(starts).max())
         if longest > self.max_length:
             raise ValueError(f"a row has {longest} scores, but max_length is {self.max_length}")
-        low, high = int(scores.min()), int(scores.max())
+        low, high = extremes(scores)
         if low < self.score_format.min_code or high > self.score_format.max_code:
             raise ValueError(
                 f"scores must be in {self.score_format} = "
                 f"[{self.score_format.min_code}, {self.score_format.max_code}], not [{low}, {high}]"
             )
-        return self.emit(np.ascontiguousarray(scores), starts)
+        results: Codes = np.empty(scores.shape, kind)
+        self.emit(np.ascontiguousarray(scores), starts, results)
+        return results
 
 
 def _check_segments(table: str, base: tuple[int, ...], slope: tuple[int, ...], index_bits: int) -> None:

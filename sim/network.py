@@ -1,22 +1,24 @@
 """Runs a program on a batch of images: every operation in order, in integers, every tensor checked."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from golden.errors import InvariantError, UserError
+from golden.formats import Integer
 from golden.program import Operation, Program, Tensor
-from sim.checks import check_codes, check_range
+from sim.checks import check_range
 from sim.movement import move
 from sim.products import one_thread
 from sim.registry import unit_of
-from sim.unit import Codes
+from sim.unit import Codes, Port
 
 ALL = "all"
 """Value of `capture` that keeps every tensor."""
@@ -37,6 +39,9 @@ class RunResult:
 
 
 class _Computes(Protocol):
+    @property
+    def outputs(self) -> Mapping[str, Port]: ...
+
     def compute(self, *operands: Any, **named: Any) -> Codes: ...
 
 
@@ -49,6 +54,8 @@ class _Step:
     """None for movement."""
     constants: Mapping[str, Any]
     """Constant operands by input name, as the unit prepared them."""
+    kind: Mapping[str, type[np.signedinteger[Any]]]
+    """The type of the output's codes as an argument, where the unit takes one."""
     spent: tuple[str, ...]
     """Tensors nobody reads afterwards."""
 
@@ -60,8 +67,8 @@ class _Step:
         if self.unit is None:
             return move(operands, self.operation.parameters)
         if len(operands) == 1:
-            return self.unit.compute(*operands.values())
-        return self.unit.compute(**operands)
+            return self.unit.compute(*operands.values(), **self.kind)
+        return self.unit.compute(**operands, **self.kind)
 
 
 class Executor:
@@ -109,15 +116,14 @@ class Executor:
         with one_thread(), ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
             slices = list(pool.map(lambda start: self._run(images[start : start + _SLICE], kept), starts))
         return RunResult(
-            logits=np.concatenate([part.logits for part in slices]),
-            tensors={
-                name: np.concatenate([part.tensors[name] for part in slices]) for name in slices[0].tensors
-            },
+            logits=_whole([part.logits for part in slices]),
+            tensors={name: _whole([part.tensors[name] for part in slices]) for name in slices[0].tensors},
         )
 
     def _run(self, images: NDArray[Any], kept: Collection[str]) -> RunResult:
         """One slice of the batch."""
-        live = {self.program.input: images.astype(np.int64, copy=False)}
+        input = self.program.input
+        live = {input: images.astype(_kind(self.program.tensors[input].format), copy=False)}
         captured = {name: codes for name, codes in live.items() if name in kept}
         for step in self._steps:
             output = step.operation.output
@@ -126,7 +132,8 @@ class Executor:
                 captured[output] = live[output]
             for name in step.spent:
                 del live[name]
-        return RunResult(logits=live[self.program.output].reshape(len(images), -1), tensors=captured)
+        logits = live[self.program.output].reshape(len(images), -1)
+        return RunResult(logits=logits, tensors=captured)
 
     def _execute(self, step: _Step, live: Mapping[str, Codes], batch: int) -> Codes:
         """One operation's output, inside its declared shape and format."""
@@ -141,7 +148,8 @@ class Executor:
                 f"operation {operation.name} gives {operation.output} of shape {codes.shape[1:]}, "
                 f"not [{_listed(declared)}]"
             )
-        return check_codes(operation.output, codes, declared.format)
+        check_range(operation.output, codes, declared.format)
+        return codes.astype(_kind(declared.format), copy=False)
 
     def _kept(self, capture: Collection[str]) -> Collection[str]:
         if capture == ALL:
@@ -183,10 +191,28 @@ def _prepare(program: Program) -> tuple[_Step, ...]:
             for name, source in operation.inputs.items()
             if source not in made
         }
-        steps.append(_Step(operation, unit, constants, tuple(sorted(spent))))
+        kind = {}
+        if unit and "kind" in signature(unit.compute).parameters:
+            kind = {"kind": _kind(unit.outputs["o"].format)}
+        steps.append(_Step(operation, unit, constants, kind, tuple(sorted(spent))))
     if program.output not in made:
         raise InvariantError(f"no operation makes the program's output {program.output!r}")
     return tuple(steps)
+
+
+def _kind(format: Integer) -> type[np.signedinteger[Any]]:
+    """Narrowest type that holds `format`: much of a run is reading and writing tensors."""
+    kinds: tuple[type[np.signedinteger[Any]], ...] = (np.int16, np.int32)
+    for kind in kinds:
+        limits = np.iinfo(kind)
+        if limits.min <= format.min_code and format.max_code <= limits.max:
+            return kind
+    return np.int64
+
+
+def _whole(slices: Sequence[NDArray[Any]]) -> Codes:
+    """The slices of one tensor after each other."""
+    return np.concatenate(slices, dtype=np.int64)
 
 
 def _listed(tensor: Tensor) -> str:

@@ -69,6 +69,13 @@ def _wide_products(a, w, bias, acc):  # type: ignore[no-untyped-def]
             acc[group, m, n] = total
 
 
+@numba.njit(cache=True, nogil=True)
+def _centre(codes, zero_point, values):  # type: ignore[no-untyped-def]
+    """`values = codes − zero_point` in whatever types, which the caller has proven to hold it."""
+    for n in range(codes.size):
+        values[n] = np.int64(codes[n]) - zero_point
+
+
 class Operand(NamedTuple):
     """Codes less their zero point, in C order: int16 where that holds them, else int64."""
 
@@ -86,7 +93,8 @@ def centred(codes: Codes, extremes: tuple[int, int], zero_point: int) -> Operand
     low, high = extremes
     reach = max(zero_point - low, high - zero_point, 0)
     kind = np.int16 if reach <= _INT16_MAX else np.int64
-    values = np.subtract(codes, zero_point, out=np.empty(codes.shape, kind), casting="unsafe")
+    values = np.empty(codes.shape, kind)
+    _centre(np.ascontiguousarray(codes).reshape(-1), zero_point, values.reshape(-1))
     return Operand(values, reach, codes.shape[-1] * reach)
 
 
@@ -98,13 +106,16 @@ def fixed(operand: Operand) -> Operand:
     return operand._replace(row_reach=magnitude(sums), digits=digits and tightened(digits))
 
 
-def products(a: Operand, w: Operand, bias: Codes) -> Codes:
+def products(
+    a: Operand, w: Operand, bias: Codes, kind: type[np.signedinteger[Any]] = np.int64
+) -> NDArray[Any]:
     """`acc[g, m, n] = bias[n] + Σ_k a[g, m, k] · w[g, n, k]` in the fastest exact arithmetic.
 
     Args:
         a: `[.., M, K]`.
         w: `[N, K]`, shared by all of `a`, or `[.., N, K]` with its leading axes.
         bias: `[N]`.
+        kind: type of the result, int64 where the sums may exceed it.
 
     Returns:
         `[G, M, N]`, all leading axes of `a` as one.
@@ -120,7 +131,8 @@ def products(a: Operand, w: Operand, bias: Codes) -> Codes:
     *lead, rows, _ = a.codes.shape
     groups, rows = (prod(lead), rows) if w.codes.ndim > 2 else (1, prod(lead) * rows)
     left, right = a.codes.reshape(groups, rows, depth), _matrices(w.codes)
-    acc = np.empty((groups, rows, outputs), np.int64)
+    holds = bound + magnitude(bias) <= np.iinfo(kind).max
+    acc: NDArray[Any] = np.empty((groups, rows, outputs), kind if holds else np.int64)
     if rows * outputs * depth >= _WORTH and _by_engine(a, w, left, right, bias, acc):
         return acc
     if bound <= _INT32_MAX and left.dtype == right.dtype == np.int16:
@@ -166,7 +178,7 @@ def chosen() -> tuple[Engine, ...]:
 
 
 def _by_engine(
-    a: Operand, w: Operand, left: NDArray[Any], right: NDArray[Any], bias: Codes, acc: Codes
+    a: Operand, w: Operand, left: NDArray[Any], right: NDArray[Any], bias: Codes, acc: NDArray[Any]
 ) -> bool:
     """Fills `acc` by the first engine that can prove its sums; False if there is none."""
     for engine in chosen():

@@ -23,7 +23,7 @@ WIDE = {
     "sim.accumulation._saturated_products": (CUBE, CUBE, FLAT, FLAGS, ONE, ONE, CUBE, FLAG_CUBE),
     "sim.accumulation._saturated_list": (TABLE, TABLE, ONE, FLAT, FLAGS, ONE, ONE, TABLE, FLAG_TABLE),
     "sim.accumulation._saturated_shifts": (CUBE, TABLE, CUBE, ONE, ONE, SUMS, FLAG_CUBE),
-    "sim.units.log2_mac._shifted_sums": (CUBE, FLAT, FLAT, CUBE, SUMS),
+    "sim.log2_products._shifted_sums": (CUBE, FLAT, FLAT, CUBE, SUMS),
     "sim.products._wide_products": (CUBE, CUBE, FLAT, CUBE),
     "sim.digits._split": (CUBE, TABLE, ONE, SUMS, TABLE),
     "sim.digits._look_up": (CUBE, TABLE, SUMS, TABLE),

@@ -5,14 +5,14 @@ The interpolation and the shift round HALF_UP.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from golden.formats import MAX_BITS, Integer
-from sim.checks import check_codes
+from sim.checks import check_range
 from sim.unit import Beats, Codes, Port, Unit
 
 _PART = 256
@@ -28,14 +28,15 @@ def _gelu(h, table, slopes, step, lift, shift, zero_point, high, codes):  # type
     mask = (np.int64(1) << step) - 1
     step_half = (np.int64(1) << step) >> 1
     half = (np.int64(1) << shift) >> 1
-    base, slope = np.empty(_PART, np.int64), np.empty(_PART, np.int64)
+    part, base, slope = np.empty(_PART, np.int64), np.empty(_PART, np.int64), np.empty(_PART, np.int64)
     for start in range(0, h.size, _PART):
-        part, out = h[start : start + _PART], codes[start : start + _PART]
-        for n in range(part.size):
+        given, out = h[start : start + _PART], codes[start : start + _PART]
+        part[: given.size] = given
+        for n in range(given.size):
             index = np.uint64(min(abs(part[n]) >> step, table.size - 1))
             base[n] = table[index]
             slope[n] = slopes[index]
-        for n in range(part.size):
+        for n in range(given.size):
             bump = base[n] + ((slope[n] * (abs(part[n]) & mask) + step_half) >> step)
             rectified = (max(part[n], 0) << lift) - bump
             out[n] = min(max(((rectified + half) >> shift) + zero_point, 0), high)
@@ -110,14 +111,15 @@ class Gelu(Unit):
         """The code."""
         return {"o": Port(Integer(bits=self.out_bits, signed=False))}
 
-    def compute(self, h: Codes) -> Codes:
-        """Code of GELU of each `h`, in any shape.
+    def compute(self, h: Codes, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
+        """Code of GELU of each `h`, in any shape; `kind` is its type, which holds the codes.
 
         Raises:
             InvariantError: `h` exceeds `in_bits`.
         """
-        inputs = np.ascontiguousarray(check_codes("gelu operand h", h, self.inputs["h"].format))
-        codes = np.empty(h.size, np.int64)
+        check_range("gelu operand h", h, self.inputs["h"].format)
+        inputs = np.ascontiguousarray(h)
+        codes: Codes = np.empty(h.size, kind)
         high = self.outputs["o"].format.max_code
         shift = self.frac_bits + self.table_frac_bits
         table = np.array(self.table, np.int64)

@@ -6,7 +6,7 @@ The last shift is FLOOR; the offset holds the half.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numba
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import MAX_BITS, Integer
-from sim.checks import INT64_MAX, check_bound, check_codes, check_length, magnitude
+from sim.checks import INT64_MAX, check_bound, check_codes, check_length, check_range, magnitude
 from sim.unit import Beats, Codes, Port, Unit
 
 GAIN = Integer(bits=18, signed=True)
@@ -149,13 +149,16 @@ class Layernorm(Unit):
         """The row of codes."""
         return {"o": Port(Integer(bits=self.out_bits, signed=False), last=True)}
 
-    def compute(self, *, x: Codes, gain: Codes, offset: Codes) -> Codes:
+    def compute(
+        self, *, x: Codes, gain: Codes, offset: Codes, kind: type[np.signedinteger[Any]] = np.int64
+    ) -> Codes:
         """Codes of LayerNorm of each row.
 
         Args:
             x: `[.., C]` signed codes.
             gain: `[C]`, 18 bits signed.
             offset: `[C]`.
+            kind: type of the result, which holds its codes.
 
         Returns:
             `[.., C]` unsigned codes of `out_bits`.
@@ -169,9 +172,9 @@ class Layernorm(Unit):
         offsets = check_codes("layernorm offset", offset, self.offset_format)
         largest = self.normal_format.max_code * magnitude(gains) + magnitude(offsets)
         check_bound("layernorm normalised value times gain plus offset", largest, INT64_MAX)
-        rows = np.ascontiguousarray(check_codes("layernorm operand x", x, self.inputs["x"].format))
-        rows = rows.reshape(-1, self.channels)
-        codes = np.empty_like(rows)
+        check_range("layernorm operand x", x, self.inputs["x"].format)
+        rows = np.ascontiguousarray(x).reshape(-1, self.channels)
+        codes: Codes = np.empty(rows.shape, kind)
         high = self.outputs["o"].format.max_code
         _layernorm(rows, gains, offsets, self.epsilon, self.norm_frac_bits, self.shift, high, codes)
         return codes.reshape(x.shape)

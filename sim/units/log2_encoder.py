@@ -21,24 +21,30 @@ def _encode(x, top, steps, unity, thresholds, max_level, zero, codes):  # type: 
 
     Steps in loops of their own and no branches, so that the compiler does them in vectors.
     """
-    rest, place = np.empty(_PART, np.int64), np.empty(_PART, np.int64)
+    part, rest, place, level = (
+        np.empty(_PART, np.int64),
+        np.empty(_PART, np.int64),
+        np.empty(_PART, np.int64),
+        np.empty(_PART, np.int64),
+    )
     for start in range(0, x.size, _PART):
-        part, out = x[start : start + _PART], codes[start : start + _PART]
+        given, out = x[start : start + _PART], codes[start : start + _PART]
+        part[: given.size] = given
+        rest[:] = part
         place[:] = 0
-        rest[: part.size] = part
         for by in (32, 16, 8, 4, 2, 1):
-            for n in range(part.size):
+            for n in range(given.size):
                 down = by if rest[n] >> by else 0
                 place[n] += down
                 rest[n] >>= down
-        for n in range(part.size):
-            out[n] = steps * (unity - place[n])
+        for n in range(given.size):
+            level[n] = steps * (unity - place[n])
             rest[n] = part[n] << (top - place[n])
         for threshold in thresholds:
-            for n in range(part.size):
-                out[n] -= rest[n] >= threshold
-        for n in range(part.size):
-            out[n] = zero if part[n] == 0 or out[n] > max_level else max(out[n], 0)
+            for n in range(given.size):
+                level[n] -= rest[n] >= threshold
+        for n in range(given.size):
+            out[n] = zero if part[n] == 0 or level[n] > max_level else max(level[n], 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ Base √2 sums odd codes apart and joins them, times 46341 / 2^15 (HALF_UP). Sum
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numba
 import numpy as np
@@ -14,46 +14,25 @@ from numpy.typing import NDArray
 from golden.errors import InvariantError
 from golden.formats import MAX_BITS, Integer
 from sim.accumulation import check_overflow, saturated_shifts, settled, stretches
-from sim.checks import check_bound, check_codes, check_length, extremes, magnitude
-from sim.products import centred, decoded_products
+from sim.checks import check_bound, check_length, check_range
+from sim.log2_products import Weights, shifted_sums, weights
 from sim.unit import Beats, Codes, Port, Unit
 
 SQRT2 = 46341
 """round(√2 · 2^15): a code 2j − 1 of base √2 is worth √2 · 2^−j."""
 SQRT2_FRAC_BITS = 15
-_INT32_MAX = (1 << 31) - 1
 
 
 @numba.njit(cache=True, nogil=True)
-def _mark(codes, present):  # type: ignore[no-untyped-def]
-    """`present[code] = True` for each of the flat `codes`."""
-    for n in range(codes.size):
-        present[codes[n]] = True
+def _join(even, odd, root, frac_bits, acc):  # type: ignore[no-untyped-def]
+    """`acc = even + odd · root / 2^frac_bits`, HALF_UP.
 
-
-@numba.njit(cache=True, nogil=True)
-def _shifted_sums(codes, shifts, parities, w, sums):  # type: ignore[no-untyped-def]
-    """`sums[p, g, m, n] += Σ_k w[g, k, n] >> shifts[c]` over the codes `c = codes[g, m, k]` of parity p.
-
-    A shift of −1 stands for no term: those there are get listed first, without a branch.
-    `w`, `shifts` and `sums` are int32 where the caller has proven that it suffices, else int64.
+    The product may exceed 64 bits, its high and low part do not: odd >> 15 has 47 bits, 46341 has 16.
     """
-    groups, rows, depth = codes.shape
-    listed = np.empty(depth, np.int64)
-    for row in range(groups * rows):
-        group = row // rows
-        m = row % rows
-        count = 0
-        for k in range(depth):
-            listed[count] = k
-            count += shifts[codes[group, m, k]] >= 0
-        for k in listed[:count]:
-            code = codes[group, m, k]
-            shift = shifts[code]
-            total = sums[parities[code], group, m]
-            term = w[group, k]
-            for n in range(total.size):
-                total[n] += term[n] >> shift
+    half = (np.int64(1) << frac_bits) >> 1
+    mask = (np.int64(1) << frac_bits) - 1
+    for n in range(even.size):
+        acc[n] = even[n] + (odd[n] >> frac_bits) * root + (((odd[n] & mask) * root + half) >> frac_bits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +119,17 @@ class Log2Mac(Unit):
         """One accumulator per sum."""
         return {"o": Port(self.acc_format)}
 
-    def compute(self, *, a: Codes, w: Codes) -> Codes:
+    def prepare(self, name: str, constant: Codes) -> Codes | Weights:
+        """What `compute` takes as well in place of constant `name`: weights, checked and packed once."""
+        return self._weights(constant, ready=True) if name == "w" else constant
+
+    def compute(self, *, a: Codes, w: Codes | Weights, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
         """`acc[.., m, n] = Σ_k ((w[.., k, n] − w_zero_point) << F) >> shift(a[.., m, k])`, odd ones · √2.
 
         Args:
             a: `[.., M, K]` log2 codes.
-            w: `[K, N]`, shared by all of `a`, or `[.., K, N]` with its leading axes.
+            w: `[K, N]`, shared by all of `a`, or `[.., K, N]` with its leading axes; or either, prepared.
+            kind: type of the result, which holds `acc_format`.
 
         Returns:
             `[.., M, N]` accumulators with F fraction bits.
@@ -153,119 +137,84 @@ class Log2Mac(Unit):
         Raises:
             InvariantError: a code lies outside its format, or with overflow none an accumulator outside `acc_bits`.
         """
-        codes, terms = self._operands(a, w)
-        bound = self._bound(terms)
+        codes, weights = self._operands(a, w)
+        bound = codes.shape[2] * weights.reach
         if self.overflow == "none":
             check_bound("log2_mac joined sum", bound * (SQRT2 + 1) + (1 << SQRT2_FRAC_BITS))
         if self.overflow == "none" or self._fits(bound):
-            acc = self._joined(self._sums(codes, terms))
+            acc = self._joined(self._sums(codes, weights))
         else:
             sums = (
-                self._wrapped(codes, terms) if self.overflow == "wrap" else self._saturated(codes, terms)[0]
+                self._wrapped(codes, weights)
+                if self.overflow == "wrap"
+                else self._saturated(codes, weights)[0]
             )
             acc = settled(self._joined(sums), self.acc_format, self.overflow)
-        return check_codes("log2_mac accumulator", acc.reshape(*a.shape[:-1], w.shape[-1]), self.acc_format)
+        check_range("log2_mac accumulator", acc, self.acc_format)
+        return acc.reshape(*a.shape[:-1], acc.shape[-1]).astype(kind, copy=False)
 
-    def overflows(self, *, a: Codes, w: Codes) -> int:
+    def overflows(self, *, a: Codes, w: Codes | Weights) -> int:
         """Of how many accumulators of `compute` a sum in the order of k or the joined value leaves `acc_bits`."""
-        codes, terms = self._operands(a, w)
-        if self._fits(self._bound(terms)):
+        codes, weights = self._operands(a, w)
+        if self._fits(codes.shape[2] * weights.reach):
             return 0
         # Until the first overflow all modes agree, and only whether there is one counts.
-        sums, over = self._saturated(codes, terms)
+        sums, over = self._saturated(codes, weights)
         joined = self._joined(sums)
         return int(np.count_nonzero(over | (joined != settled(joined, self.acc_format, "saturate"))))
 
-    def _operands(self, a: Codes, w: Codes) -> tuple[Codes, Codes]:
-        """Codes `[G, M, K]` and integers with F fraction bits `[G, K, N]`, checked."""
-        shared = w.ndim == 2  # all of `a` are then the rows of one product
-        if not shared and w.shape[:-2] != a.shape[:-2]:
+    def _operands(self, a: Codes, w: Codes | Weights) -> tuple[Codes, Weights]:
+        """Codes `[G, M, K]` and the weights, checked."""
+        held = w if isinstance(w, Weights) else self._weights(w, ready=False)
+        shared = len(held.shape) == 2  # all of `a` are then the rows of one product
+        if not shared and held.shape[:-2] != a.shape[:-2]:
             raise InvariantError(
-                f"log2_mac operands a {a.shape} and w {w.shape} differ in their leading axes"
+                f"log2_mac operands a {a.shape} and w {held.shape} differ in their leading axes"
             )
-        check_length("the rows of log2_mac operand w", w.shape[-2], a.shape[-1])
-        codes = check_codes("log2_mac operand a", a, self.code_format)
-        terms = (check_codes("log2_mac operand w", w, self.w_format) - self.w_zero_point) << self.frac_bits
-        groups = (1, -1, a.shape[-1]) if shared else (-1, *a.shape[-2:])
-        return codes.reshape(groups), terms.reshape(-1, *w.shape[-2:])
+        check_length("the rows of log2_mac operand w", held.shape[-2], a.shape[-1])
+        check_range("log2_mac operand a", a, self.code_format)
+        return a.reshape((1, -1, a.shape[-1]) if shared else (-1, *a.shape[-2:])), held
 
-    def _bound(self, terms: Codes) -> int:
-        """A term is within |w|, a negative one never above −1: K · max(|w|, 1) bounds every partial sum."""
-        depth: int = terms.shape[1]
-        return depth * max(magnitude(terms), 1)
+    def _weights(self, w: Codes, *, ready: bool) -> Weights:
+        """`w` less its zero point, checked."""
+        ends = check_range("log2_mac operand w", w, self.w_format)
+        return weights(w, ends, self.w_zero_point, self.frac_bits, ready=ready)
 
     def _fits(self, bound: int) -> bool:
-        """Whether `bound` proves that sums and joined value stay within `acc_bits`."""
+        """Whether `bound` on every partial sum proves that sums and joined value stay within `acc_bits`."""
         joined = bound if self.steps_per_octave == 1 else (bound * SQRT2 >> SQRT2_FRAC_BITS) + 1
         return joined <= self.acc_format.max_code
 
     def _joined(self, sums: Codes) -> Codes:
         """The even sums, with base √2 and the odd ones times √2."""
+        even: Codes = sums[0]
         if self.steps_per_octave == 1:
-            even: Codes = sums[0]
             return even
-        # O · 46341 may exceed 64 bits, its high and low part do not: O >> 15 has 47 bits, 46341 has 16.
-        high, low = sums[1] >> SQRT2_FRAC_BITS, sums[1] & ((1 << SQRT2_FRAC_BITS) - 1)
-        rounded = (low * SQRT2 + (1 << (SQRT2_FRAC_BITS - 1))) >> SQRT2_FRAC_BITS
-        joined: Codes = sums[0] + high * SQRT2 + rounded
-        return joined
+        acc = np.empty(even.shape, np.int64)
+        flat = (np.ascontiguousarray(part).reshape(-1) for part in sums)
+        _join(*flat, SQRT2, SQRT2_FRAC_BITS, acc.reshape(-1))
+        return acc
 
-    def _wrapped(self, a: Codes, w: Codes) -> Codes:
+    def _wrapped(self, a: Codes, w: Weights) -> Codes:
         """The sums modulo 2^acc_bits."""
-        sums = np.zeros((self.steps_per_octave, *a.shape[:2], w.shape[2]), np.int64)
-        for part in stretches(a.shape[2], magnitude(w)):
-            sums = settled(sums + self._sums(a[:, :, part], w[:, part]), self.acc_format, "wrap")
+        sums = np.zeros((self.steps_per_octave, *a.shape[:2], w.shape[-1]), np.int64)
+        for part in stretches(a.shape[2], w.reach):
+            sums = settled(sums + self._sums(a[:, :, part], w.part(part)), self.acc_format, "wrap")
         return sums
 
-    def _saturated(self, a: Codes, w: Codes) -> tuple[Codes, NDArray[np.bool_]]:
+    def _saturated(self, a: Codes, w: Weights) -> tuple[Codes, NDArray[np.bool_]]:
         """The sums, saturated at each term, and where one was."""
         shifts = np.array(self.shifts)
         of_parity = [np.where(self._parities() == p, shifts, -1) for p in range(self.steps_per_octave)]
-        return saturated_shifts(a, np.stack(of_parity), w, self.acc_format)
+        return saturated_shifts(a, np.stack(of_parity), w.terms(), self.acc_format)
+
+    def _sums(self, a: Codes, w: Weights) -> Codes:
+        """`[steps_per_octave, G, M, N]` sums of the even, then of the odd codes' terms."""
+        return shifted_sums(a, np.array(self.shifts), self._parities(), w)
 
     def _parities(self) -> Codes:
         """Which sum the term of each code belongs to."""
         return np.arange(len(self.shifts)) % self.steps_per_octave
-
-    def _sums(self, a: Codes, w: Codes) -> Codes:
-        """`[steps_per_octave, G, M, N]` sums of the even, then of the odd codes' terms, in the fastest arithmetic.
-
-        A term that loses no bit is w times a power of two, and sums of those are products of matrices. The others
-        are shifted and added one by one.
-        """
-        codes = np.ascontiguousarray(a)
-        present = np.zeros(1 << self.code_bits, np.bool_)
-        _mark(codes.reshape(-1), present)
-        shifts = np.where(present, np.array(self.shifts), -1)
-        sums = np.zeros((self.steps_per_octave, *a.shape[:2], w.shape[2]), np.int64)
-        if self._multiplied(codes, w, shifts, sums):
-            shifts = np.where(shifts <= self.frac_bits, -1, shifts)
-        if (shifts >= 0).any():
-            kind = np.int32 if self._bound(w) <= _INT32_MAX else np.int64
-            # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
-            amounts = np.minimum(shifts, 31 if kind is np.int32 else 62).astype(kind)
-            others = np.zeros(sums.shape, kind)
-            _shifted_sums(codes, amounts, self._parities(), w.astype(kind), others)
-            sums += others
-        return sums
-
-    def _multiplied(self, a: Codes, w: Codes, shifts: Codes, sums: Codes) -> bool:
-        """Fills `sums` by products with the terms of `shifts` up to F, or returns False.
-
-        w is a multiple of 2^F, of which those shifts keep every bit.
-        """
-        exponents = self.frac_bits - shifts
-        exact = (shifts >= 0) & (exponents >= 0)
-        least = int(exponents[exact].min(initial=self.frac_bits))
-        powers = np.where(exact, np.left_shift(1, np.where(exact, exponents - least, 0)), 0)
-        turned = np.ascontiguousarray((w >> self.frac_bits).swapaxes(1, 2))
-        right = centred(turned, extremes(turned), 0)
-        for parity, acc in enumerate(sums):
-            values = np.where(self._parities() == parity, powers, 0)
-            if not decoded_products(a, values, right, acc):
-                return False
-        sums <<= least
-        return True
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One accumulator per row of `a`, a row being the beats up to `last`."""

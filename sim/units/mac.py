@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from golden.errors import InvariantError
 from golden.formats import MAX_BITS, Integer
 from sim.accumulation import check_bias, check_overflow, saturated_products, wrapped_products
-from sim.checks import check_codes, check_length, check_range, magnitude
+from sim.checks import check_length, check_range, magnitude
 from sim.products import Operand, centred, fixed, products
 from sim.unit import Beats, Codes, Port, Unit
 
@@ -70,13 +70,21 @@ class Mac(Unit):
             return constant
         return fixed(self._centred(name, constant, self.w_format, self.w_zero_point))
 
-    def compute(self, *, a: Codes, w: Codes | Operand, bias: Codes | None = None) -> Codes:
+    def compute(
+        self,
+        *,
+        a: Codes,
+        w: Codes | Operand,
+        bias: Codes | None = None,
+        kind: type[np.signedinteger[Any]] = np.int64,
+    ) -> Codes:
         """`acc[.., m, n] = bias[n] + Σ_k (a[.., m, k] − a_zero_point) · (w[.., n, k] − w_zero_point)`.
 
         Args:
             a: `[.., M, K]`.
             w: `[N, K]`, shared by all of `a`, or `[.., N, K]` with its leading axes; or either, prepared.
             bias: `[N]`; none means 0. Beyond `acc_bits` it does what the sums do: the bias buffer holds the result.
+            kind: type of the result, which holds `acc_format`.
 
         Returns:
             `[.., M, N]` accumulators.
@@ -86,12 +94,13 @@ class Mac(Unit):
         """
         left, right, start = self._operands(a, w, bias)
         if self.overflow == "none" or self._fits(left, right, start):
-            acc = products(left, right, start)
+            acc = products(left, right, start, kind)
         elif self.overflow == "wrap":
             acc = wrapped_products(left, right, start, self.acc_format)
         else:
             acc, _ = saturated_products(left, right, start, self.acc_format)
-        return check_codes("mac accumulator", acc.reshape(*a.shape[:-1], start.size), self.acc_format)
+        check_range("mac accumulator", acc, self.acc_format)
+        return acc.reshape(*a.shape[:-1], start.size).astype(kind, copy=False)
 
     def overflows(self, *, a: Codes, w: Codes | Operand, bias: Codes | None = None) -> int:
         """Of how many accumulators of `compute` the bias or a sum in the order of k leaves `acc_bits`."""

@@ -6,7 +6,6 @@ FLOOR in the powers and in log2, HALF_UP in the distance, saturate at 1 (docs/da
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 from numba import njit
 
 from golden.formats import Integer
@@ -17,11 +16,11 @@ from sim.unit import Codes
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _probability_rows(
-    scores: Codes, starts: Codes, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
+    scores: Codes, starts: Codes, probabilities: Codes,
+    exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
     exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, w_bits: int,
-) -> Codes:  # fmt: skip
+) -> None:  # fmt: skip
     """Probabilities of the rows `scores[starts[i] : starts[i + 1]]`; the scalars are those of `Probability`."""
-    probabilities = np.empty_like(scores)
     for i in range(len(starts) - 1):
         row, out = scores[starts[i] : starts[i + 1]], probabilities[starts[i] : starts[i + 1]]
         x_max = row.max()
@@ -33,7 +32,6 @@ def _probability_rows(
             t = max(((x_max - row[j]) << (g - f)) + level, 0)
             power = power_of_two((t + half) >> (g - f), f, exp_base, exp_slope, exp_shift, p_bits - w_bits)
             out[j] = min(power, 1 << w_bits)
-    return probabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +64,6 @@ class Probability(LogDomainRows):
         """Half a score step: the distance is rounded to the scores' fraction bits."""
         return (1 << self.finer_bits) >> 1
 
-    def emit(self, scores: Codes, starts: Codes) -> Codes:
-        """Probabilities of the rows `scores[starts[i] : starts[i + 1]]`."""
-        probabilities: Codes = _probability_rows(scores, starts, *self._row_parameters(), self.prob_bits)
-        return probabilities
+    def emit(self, scores: Codes, starts: Codes, results: Codes) -> None:
+        """Writes the probabilities of the rows `scores[starts[i] : starts[i + 1]]`."""
+        _probability_rows(scores, starts, results, *self._row_parameters(), self.prob_bits)

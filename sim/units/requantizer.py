@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numba
 import numpy as np
@@ -26,6 +26,29 @@ def _requantize(acc, multiplier, offset, shift, low, high, codes):  # type: igno
         for n in range(channels):
             scaled = (acc[row, n] * multiplier[n] + offset[n]) >> shift[n]
             codes[row, n] = min(max(scaled, low), high)
+
+
+class Constant(NamedTuple):
+    """One constant operand, checked."""
+
+    codes: Codes
+    """`[N]` or `[1]`."""
+    reach: int
+    """Largest magnitude."""
+
+    def spread(self, name: str, channels: int) -> "Constant":
+        """The constant with one entry per channel.
+
+        Raises:
+            InvariantError: it has neither one entry nor one per channel.
+        """
+        if self.codes.shape == (channels,):
+            return self
+        if self.codes.shape != (1,):
+            raise InvariantError(
+                f"requantizer {name} has shape {self.codes.shape}, neither ({channels},) nor (1,)"
+            )
+        return Constant(np.full(channels, self.codes[0]), self.reach)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +108,27 @@ class Requantizer(Unit):
         """The code."""
         return {"o": Port(self.out_format)}
 
-    def compute(self, *, acc: Codes, multiplier: Codes, offset: Codes, shift: Codes) -> Codes:
+    def prepare(self, name: str, constant: Codes) -> Codes | Constant:
+        """What `compute` takes as well in place of constant `name`: checked once."""
+        return constant if name == "acc" else self._constant(name, constant)
+
+    def compute(
+        self,
+        *,
+        acc: Codes,
+        multiplier: Codes | Constant,
+        offset: Codes | Constant,
+        shift: Codes | Constant,
+        kind: type[np.signedinteger[Any]] = np.int64,
+    ) -> Codes:
         """`code = saturate((acc · multiplier + offset) >> shift)`.
 
         Args:
             acc: `[.., N]`.
-            multiplier: `[N]` or `[1]`, 18 bits signed.
+            multiplier: `[N]` or `[1]`, 18 bits signed; or that, prepared, as the other two.
             offset: `[N]` or `[1]`.
             shift: `[N]` or `[1]`, 1 to 62.
+            kind: type of the result, which holds `out_format`.
 
         Returns:
             `[.., N]` codes of `out_format`.
@@ -102,25 +138,31 @@ class Requantizer(Unit):
         """
         low, high = check_range("requantizer operand acc", acc, self.acc_format)
         channels = acc.shape[-1]
-        factors = _constant("multiplier", multiplier, MULTIPLIER, channels)
-        offsets = _constant("offset", offset, self.offset_format, channels)
-        shifts = _constant("shift", shift, SHIFT, channels)
-        if shifts.size and not 1 <= shifts.min() <= shifts.max() <= MAX_SHIFT:
-            raise InvariantError(
-                f"requantizer shift spans [{shifts.min()}, {shifts.max()}], outside [1, {MAX_SHIFT}]"
-            )
-        reach = max(-low, high) * magnitude(factors) + magnitude(offsets)
+        given = {"multiplier": multiplier, "offset": offset, "shift": shift}
+        factors, offsets, shifts = (
+            (c if isinstance(c, Constant) else self._constant(name, c)).spread(name, channels)
+            for name, c in given.items()
+        )
+        reach = max(-low, high) * factors.reach + offsets.reach
         check_bound("requantizer sum", reach, INT64_MAX)
-        totals = acc.astype(np.int64, copy=False)
-        codes = np.empty((acc.size // max(channels, 1), channels), np.int64)
+        codes: Codes = np.empty((acc.size // max(channels, 1), channels), kind)
         first, last = self.out_format.min_code, self.out_format.max_code
-        _requantize(totals.reshape(codes.shape), factors, offsets, shifts, first, last, codes)
+        _requantize(acc.reshape(codes.shape), factors.codes, offsets.codes, shifts.codes, first, last, codes)
         return codes.reshape(acc.shape)
+
+    def _constant(self, name: str, constant: Codes) -> Constant:
+        """`constant`, checked."""
+        codes = np.ascontiguousarray(check_codes(f"requantizer {name}", constant, self.inputs[name].format))
+        if name == "shift" and codes.size and not 1 <= codes.min() <= codes.max() <= MAX_SHIFT:
+            raise InvariantError(
+                f"requantizer shift spans [{codes.min()}, {codes.max()}], outside [1, {MAX_SHIFT}]"
+            )
+        return Constant(codes, magnitude(codes))
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One code per beat."""
-        operands = {name: inputs[name].codes[:, 0] for name in self.inputs}
-        codes = self.compute(**operands)
+        acc, multiplier, offset, shift = (inputs[name].codes[:, 0] for name in self.inputs)
+        codes = self.compute(acc=acc, multiplier=multiplier, offset=offset, shift=shift)
         return {"o": Beats(codes[:, None], np.ones(codes.size, np.bool_))}
 
     def timing(self, **inputs: Beats) -> dict[str, NDArray[np.int64]]:
@@ -131,11 +173,3 @@ class Requantizer(Unit):
     def cycles(self, codes: int) -> int:
         """Cycles from the first beat of `codes` to the last code, inclusive."""
         return codes + self.latency
-
-
-def _constant(name: str, constant: Codes, format: Integer, channels: int) -> Codes:
-    """`constant` checked and spread over the channels."""
-    if constant.shape not in ((channels,), (1,)):
-        raise InvariantError(f"requantizer {name} has shape {constant.shape}, neither ({channels},) nor (1,)")
-    checked = check_codes(f"requantizer {name}", constant, format)
-    return np.ascontiguousarray(np.broadcast_to(checked, (channels,)))

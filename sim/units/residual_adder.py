@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numba
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import Integer
-from sim.checks import check_codes
+from sim.checks import check_range
 from sim.unit import Beats, Codes, Port, Unit
 
 
@@ -51,8 +51,10 @@ class ResidualAdder(Unit):
         """The sum."""
         return {"o": Port(self.format)}
 
-    def compute(self, *, a: Codes, b: Codes) -> Codes:
+    def compute(self, *, a: Codes, b: Codes, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
         """`saturate(a + b)`; `b` has the shape of `a`, or that shape without leading axes (a constant).
+
+        `kind` is the type of the result, which holds the format.
 
         Raises:
             InvariantError: the shapes do not match, or a code lies outside the format.
@@ -60,9 +62,10 @@ class ResidualAdder(Unit):
         if b.shape != a.shape[a.ndim - b.ndim :]:
             raise InvariantError(f"residual_adder operands a {a.shape} and b {b.shape} do not match")
         period = a.shape[-1] if a.ndim else 1
-        left = check_codes("residual_adder operand a", a, self.format).reshape(-1, period)
-        right = check_codes("residual_adder operand b", b, self.format).reshape(-1, period)
-        sums = np.empty_like(left)
+        for name, operand in (("a", a), ("b", b)):
+            check_range(f"residual_adder operand {name}", operand, self.format)
+        left, right = a.reshape(-1, period), b.reshape(-1, period)
+        sums: Codes = np.empty(left.shape, kind)
         _add(left, right, self.format.min_code, self.format.max_code, sums)
         return sums.reshape(a.shape)
 

@@ -13,7 +13,7 @@ from sim.unit import Codes
 @numba.njit(cache=True, nogil=True)
 def _sign_scale(x, flag, shift, half, codes):  # type: ignore[no-untyped-def]
     for n in range(x.size):
-        fine = min(-x[n], flag - 1)
+        fine = min(0 - x[n], flag - 1)
         coarse = flag | min((x[n] + half) >> shift, flag - 1)
         codes[n] = fine if x[n] < 0 else coarse
 

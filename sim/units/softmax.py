@@ -6,7 +6,6 @@ FLOOR in the powers and in log2, HALF_UP in the code, saturate at the end (docs/
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 from numba import njit
 
 from golden.formats import Integer, Log2
@@ -17,11 +16,11 @@ from sim.unit import Codes
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _softmax_rows(
-    scores: Codes, starts: Codes, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
+    scores: Codes, starts: Codes, codes: Codes,
+    exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
     exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, log2_scale: int, h: int, top: int,
-) -> Codes:  # fmt: skip
+) -> None:  # fmt: skip
     """Codes of the rows `scores[starts[i] : starts[i + 1]]`; the scalars are those of `Softmax`."""
-    codes = np.empty_like(scores)
     for i in range(len(starts) - 1):
         row, out = scores[starts[i] : starts[i + 1]], codes[starts[i] : starts[i + 1]]
         x_max = row.max()
@@ -33,7 +32,6 @@ def _softmax_rows(
         for j in range(len(row)):
             t = ((x_max - row[j]) << (g - f)) + level
             out[j] = min(max((t + half) >> h, 0), top)
-    return codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +80,8 @@ class Softmax(LogDomainRows):
         """Half a code."""
         return (1 << self.code_shift) >> 1
 
-    def emit(self, scores: Codes, starts: Codes) -> Codes:
-        """Codes of the rows `scores[starts[i] : starts[i + 1]]`."""
-        codes: Codes = _softmax_rows(
-            scores, starts, *self._row_parameters(), self.code_shift, self.output_format.max_code
+    def emit(self, scores: Codes, starts: Codes, results: Codes) -> None:
+        """Writes the codes of the rows `scores[starts[i] : starts[i + 1]]`."""
+        _softmax_rows(
+            scores, starts, results, *self._row_parameters(), self.code_shift, self.output_format.max_code
         )
-        return codes

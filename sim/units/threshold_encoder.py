@@ -18,14 +18,17 @@ _PART = 256
 @numba.njit(cache=True, nogil=True)
 def _encode(x, starts, codes):  # type: ignore[no-untyped-def]
     """Bisection without a branch: `starts[c − 1]` is the least input of code c, of 2^n − 1 codes but 0."""
+    code, part = np.empty(_PART, np.int64), np.empty(_PART, np.int64)
     for first in range(0, x.size, _PART):
-        part, out = x[first : first + _PART], codes[first : first + _PART]
-        out[:] = 0
+        given, out = x[first : first + _PART], codes[first : first + _PART]
+        part[: given.size] = given
+        code[:] = 0
         step = (starts.size + 1) >> 1
         while step:
-            for n in range(part.size):
-                out[n] += step * (part[n] >= starts[np.uint64(out[n] + step - 1)])
+            for n in range(given.size):
+                code[n] += step * (part[n] >= starts[np.uint64(code[n] + step - 1)])
             step >>= 1
+        out[:] = code[: given.size]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

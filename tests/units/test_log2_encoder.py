@@ -135,10 +135,10 @@ FAULTS = [
     (">= threshold", "> threshold"),
     (">= threshold", ">= threshold - 8"),  # one less is no mantissa of the octaves below unity
     (">= threshold", ">= threshold + 1"),
-    ("out[n] -= ", "out[n] -= 2 * "),
+    ("level[n] -= ", "level[n] -= 2 * "),
     ("in thresholds", "in thresholds[1:]"),
-    ("max(out[n], 0)", "out[n]"),
-    ("max(out[n], 0)", "abs(out[n])"),
+    ("max(level[n], 0)", "level[n]"),
+    ("max(level[n], 0)", "abs(level[n])"),
 ]
 AT_THE_END = [
     ("> max_level", "> max_level - 1"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from golden.errors import InvariantError
 from golden.formats import Integer
-from sim import accumulation
+from sim import accumulation, log2_products
 from sim.accumulation import settled
 from sim.unit import Beats
 from sim.units import log2_mac
@@ -143,7 +143,7 @@ def test_planted_faults_in_the_kernel_are_seen(mutate: Any, old: str, new: str) 
     spec = unit(steps_per_octave=2)
     pairs = [random_operands(spec, np.random.default_rng(seed), 5, 8, 3) for seed in (8, 9)]
     a, w = (np.stack(operands) for operands in zip(*pairs, strict=True))
-    mutate(log2_mac, "_shifted_sums", old, new)
+    mutate(log2_products, "_shifted_sums", old, new)
     expected = [definition(spec, *(operand.tolist() for operand in pair)) for pair in pairs]
     assert spec.compute(a=a, w=w).tolist() != expected
 

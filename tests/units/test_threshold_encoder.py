@@ -77,7 +77,7 @@ def test_shape_is_kept() -> None:
         ("part[n] >= ", "part[n] > "),
         ("step - 1)]", "step)]"),
         ("part[n] >= ", "part[n] + 1 >= "),
-        ("out[n] += step", "out[n] += 1"),
+        ("code[n] += step", "code[n] += 1"),
         ("size + 1) >> 1", "size + 1) >> 2"),
         ("while step:", "while step > 1:"),
     ],

@@ -1,0 +1,126 @@
+"""Sums of integers shifted right by what log2 codes say: products by powers of two, shifts where those lose bits."""
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.products import Operand, centred, decoded_products, fixed
+from sim.unit import Codes
+
+_INT32_MAX = (1 << 31) - 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _mark(codes, present):  # type: ignore[no-untyped-def]
+    """`present[code] = True` for each of the flat `codes`."""
+    for n in range(codes.size):
+        present[codes[n]] = True
+
+
+@numba.njit(cache=True, nogil=True)
+def _shifted_sums(codes, shifts, parities, w, sums):  # type: ignore[no-untyped-def]
+    """`sums[p, g, m, n] += Σ_k w[g, k, n] >> shifts[c]` over the codes `c = codes[g, m, k]` of parity p.
+
+    A shift of −1 stands for no term: those there are get listed first, without a branch.
+    `w`, `shifts` and `sums` are int32 where the caller has proven that it suffices, else int64.
+    """
+    groups, rows, depth = codes.shape
+    listed = np.empty(depth, np.int64)
+    for row in range(groups * rows):
+        group = row // rows
+        m = row % rows
+        count = 0
+        for k in range(depth):
+            listed[count] = k
+            count += shifts[codes[group, m, k]] >= 0
+        for k in listed[:count]:
+            code = codes[group, m, k]
+            shift = shifts[code]
+            total = sums[parities[code], group, m]
+            term = w[group, k]
+            for n in range(total.size):
+                total[n] += term[n] >> shift
+
+
+class Weights(NamedTuple):
+    """Integers less their zero point, with F fraction bits to come."""
+
+    values: NDArray[Any]
+    """`[G, K, N]`, without the fraction bits."""
+    turned: Operand
+    """The same as `[G, N, K]`."""
+    shape: tuple[int, ...]
+    """What they were given in, `[.., K, N]`."""
+    frac_bits: int
+    """F."""
+
+    @property
+    def reach(self) -> int:
+        """Largest magnitude of a term; 1 at least, as no shift brings a negative one above −1."""
+        return max(self.turned.reach << self.frac_bits, 1)
+
+    def terms(self, kind: type[np.signedinteger[Any]] = np.int64) -> NDArray[Any]:
+        """`[G, K, N]` with the fraction bits, in a type that holds them."""
+        terms: NDArray[Any] = self.values.astype(kind) << kind(self.frac_bits)
+        return terms
+
+    def part(self, depths: slice) -> "Weights":
+        """Those of some k."""
+        values = self.values[:, depths]
+        turned = self.turned.codes[..., depths].copy()
+        reach = self.turned.reach
+        return Weights(values, Operand(turned, reach, reach * turned.shape[-1]), values.shape, self.frac_bits)
+
+
+def weights(codes: Codes, ends: tuple[int, int], zero_point: int, frac_bits: int, *, ready: bool) -> Weights:
+    """`codes[.., K, N]`, which lie within `ends`; `ready` for many sums if they are constant."""
+    values = centred(codes, ends, zero_point)
+    matrices = values.codes.reshape(prod(codes.shape[:-2]), *codes.shape[-2:])
+    turned = Operand(matrices.swapaxes(1, 2).copy(), values.reach, values.reach * codes.shape[-2])
+    return Weights(matrices, fixed(turned) if ready else turned, codes.shape, frac_bits)
+
+
+def shifted_sums(codes: NDArray[Any], shifts: Codes, parities: Codes, w: Weights) -> Codes:
+    """`[parities, G, M, N]` sums over k of `w[g, k, n]` shifted right by `shifts[codes[g, m, k]]`, FLOOR each.
+
+    A term that loses no bit is w times a power of two, and sums of those are products of matrices. The others are
+    shifted and added one by one.
+
+    Args:
+        codes: `[G, M, K]`.
+        shifts: of each code, 0 to 62; −1 for no term.
+        parities: which sum each code's term belongs to.
+        w: whose sums the caller has proven to fit 64 bits.
+    """
+    lines = np.ascontiguousarray(codes)
+    present = np.zeros(len(shifts), np.bool_)
+    _mark(lines.reshape(-1), present)
+    left = np.where(present, shifts, -1)
+    sums = np.zeros((int(parities.max()) + 1, *codes.shape[:2], w.values.shape[2]), np.int64)
+    if _multiplied(lines, left, parities, w, sums):
+        left = np.where(left <= w.frac_bits, -1, left)
+    if (left >= 0).any():
+        kind = np.int32 if codes.shape[2] * w.reach <= _INT32_MAX else np.int64
+        # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
+        amounts = np.minimum(left, 31 if kind is np.int32 else 62).astype(kind)
+        others = np.zeros(sums.shape, kind)
+        _shifted_sums(lines, amounts, parities, w.terms(kind), others)
+        sums += others
+    return sums
+
+
+def _multiplied(codes: NDArray[Any], shifts: Codes, parities: Codes, w: Weights, sums: Codes) -> bool:
+    """Fills `sums` by products with the terms of `shifts` up to F, which keep every bit; False if it cannot."""
+    exponents = w.frac_bits - shifts
+    exact = (shifts >= 0) & (exponents >= 0)
+    least = int(exponents[exact].min(initial=w.frac_bits))
+    powers = np.where(exact, np.left_shift(1, np.where(exact, exponents - least, 0)), 0)
+    for parity, acc in enumerate(sums):
+        if not decoded_products(codes, np.where(parities == parity, powers, 0), w.turned, acc):
+            sums[:] = 0
+            return False
+    sums <<= least
+    return True
