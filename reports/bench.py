@@ -16,7 +16,7 @@ from torch import Tensor
 from golden.errors import UserError
 from golden.model import sites_of
 from golden.pretrained import load_model
-from reports.accuracy import short
+from reports.accuracy import COMMAND_WIDTH, short
 from reports.bench_kernels import INSTALL, available, kernels
 from reports.bench_machine import Quiet, description, one_thread
 from reports.bench_models import Lowered, Runner, float_runner, kernels_made, quantised_runners
@@ -64,7 +64,13 @@ class Request:
         options += [("--repetitions", str(self.repetitions)), ("--batch-size", str(self.batch_size))]
         options += [("--threads", str(self.threads))]
         words = [f"{name} {shlex.quote(value)}" for name, value in options]
-        return " ".join(["vitrtl bench", *words, *(["--profile"] if self.profile else [])])
+        lines = ["vitrtl bench"]
+        for word in [*words, *(["--profile"] if self.profile else [])]:
+            if len(lines[-1]) + len(word) < COMMAND_WIDTH:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+        return " \\\n    ".join(lines)
 
 
 def run_bench(request: Request) -> None:

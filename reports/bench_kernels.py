@@ -1,7 +1,8 @@
 """Kernels of sim beside apytypes, the fastest of the fixed-point libraries for Python, at DeiT-Tiny's sizes.
 
 apytypes gets its operands ready made and hands over its own arrays, so no conversion is timed. Where it lacks a step,
-the step's result is among its operands and its time in sim's figure only.
+the step's result is among its operands and its time in sim's figure only. sim gets its operands as the executor hands
+them on: constants prepared, tensors in the narrowest of its types that holds their format.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -92,17 +93,20 @@ def _fc1(library: ModuleType, bits: int) -> Iterator[Kernel]:
     requantizer = Requantizer(
         acc_format=mac.acc_format, offset_format=offset_format, out_bits=CODE_BITS, out_signed=True
     )
-    shift, ready = np.array([SHIFT]), mac.prepare("w", w)
+    ready = mac.prepare("w", w)
+    constants = {"multiplier": multiplier, "offset": offset, "shift": np.array([SHIFT])}
+    prepared: dict[str, Any] = {name: requantizer.prepare(name, value) for name, value in constants.items()}
+    codes: NDArray[Any] = a.astype(np.int16)
     their_a, their_w = _fixed(library, a, a_format), _fixed(library, w.T, w_format)
     their_multiplier = _fixed(library, multiplier, MULTIPLIER)
     their_offset = _fixed(library, offset, offset_format)
     floor, saturate = library.QuantizationMode.TO_NEG, library.OverflowMode.SAT
 
     def product() -> Codes:
-        return mac.compute(a=a, w=ready)
+        return mac.compute(a=codes, w=ready, kind=np.int32)
 
     def requantised() -> Codes:
-        return requantizer.compute(acc=product(), multiplier=multiplier, offset=offset, shift=shift)
+        return requantizer.compute(acc=product(), **prepared, kind=np.int32)
 
     def their_requantised() -> Any:
         sums = (their_a @ their_w * their_multiplier + their_offset) >> SHIFT
@@ -163,4 +167,5 @@ def _softmax(library: ModuleType, bits: int) -> Kernel:
 
     if not np.array_equal(their_sums().to_numpy(), ((bases - slopes * low) >> q).sum(axis=1)):
         raise InvariantError(f"kernel softmax A{bits}: apytypes' sums of powers are not those of the tables")
-    return Kernel(f"softmax A{bits}", None, lambda: spec.compute(scores), their_codes)
+    narrow: NDArray[Any] = scores.astype(np.int32)
+    return Kernel(f"softmax A{bits}", None, lambda: spec.compute(narrow, kind=np.int16), their_codes)
