@@ -38,19 +38,24 @@ def _split(codes, offsets, half, digits, sums):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _look_up(codes, table, digits, sums):  # type: ignore[no-untyped-def]
-    """`digits[g, d, r, k] = table[d, codes[g, r, k]]`, and the sums along k of what they stand for."""
-    groups, count, rows, depth = digits.shape
+def _set_bits(codes, first, step_bits, count, digits, sums):  # type: ignore[no-untyped-def]
+    """Digits of 2^i where `codes[g, r, k]` is `first − i · 2^step_bits` with 0 ≤ i < count, else of 0; sums along k."""
+    groups, wide, rows, depth = digits.shape
+    between = np.int32((1 << step_bits) - 1)
     for row in range(groups * rows):
         group = row // rows
         r = row % rows
         line = codes[group, r]
         total = np.int64(0)
-        for d in range(count):
-            entries, digit = table[d], digits[group, d, r]
-            for k in range(depth):
-                digit[k] = entries[line[k]]
+        for d in range(wide):
+            digit = digits[group, d, r]
+            highest = np.int32(first - (8 * d << step_bits))
+            limit = np.int32(min(count - 8 * d, 8) << step_bits)
             of_digit = np.int64(0)
+            for k in range(depth):
+                away = highest - np.int32(line[k])
+                meant = away >= 0 and away < limit and (away & between) == 0
+                digit[k] = np.int32(1) << (away >> step_bits) if meant else 0
             for k in range(depth):
                 of_digit += digit[k]
             total += of_digit << (8 * d)
@@ -133,18 +138,17 @@ def second_digits(codes: NDArray[Any]) -> Digits | None:
     return _digits(codes, np.ascontiguousarray(offsets), count, signed=True)
 
 
-def decoded(codes: NDArray[Any], values: Codes) -> Digits | None:
-    """`values[codes]` of `codes[G, R, K]` as the digits of a first operand; None if those are too many."""
-    entries = first_digits(values.reshape(1, 1, -1))
-    if entries is None:
-        return None
+def power_digits(codes: NDArray[Any], first: int, step_bits: int, count: int) -> Digits:
+    """2^i for a code `first − i · 2^step_bits` of `codes[G, R, K]` with 0 ≤ i < count, else 0: of a first operand.
+
+    Codes lie within 16 bits.
+    """
     groups, rows, depth = codes.shape
-    table = np.ascontiguousarray(entries.parts[0, :, 0])
-    digits = np.empty((groups, len(table), rows, depth), table.dtype)
+    digits = np.empty((groups, max(-(-count // 8), 1), rows, depth), np.uint8)
     sums = np.empty((groups, rows), np.int64)
-    _look_up(codes, table, digits, sums)
-    offsets = np.full((groups, rows), entries.offsets[0, 0])
-    return Digits(digits, offsets, sums, entries.reach, depth * entries.reach)
+    _set_bits(codes, first, step_bits, count, digits, sums)
+    reach = 1 << min(max(count - 1, 0), 7)
+    return Digits(digits, np.zeros((groups, rows), np.int64), sums, reach, depth * reach)
 
 
 def whole(codes: NDArray[Any], reach: int, row_reach: int) -> Digits:

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.products import Operand, centred, decoded_products, fixed
+from sim.products import Operand, centred, fixed, power_products
 from sim.unit import Codes
 
 _INT32_MAX = (1 << 31) - 1
@@ -83,44 +83,47 @@ def weights(codes: Codes, ends: tuple[int, int], zero_point: int, frac_bits: int
     return Weights(matrices, fixed(turned) if ready else turned, codes.shape, frac_bits)
 
 
-def shifted_sums(codes: NDArray[Any], shifts: Codes, parities: Codes, w: Weights) -> Codes:
-    """`[parities, G, M, N]` sums over k of `w[g, k, n]` shifted right by `shifts[codes[g, m, k]]`, FLOOR each.
+def shifted_sums(codes: NDArray[Any], shifts: Codes, steps: int, w: Weights) -> Codes:
+    """`[steps, G, M, N]` sums over k of `w[g, k, n]` shifted right by `shifts[codes[g, m, k]]`, FLOOR each.
 
-    A term that loses no bit is w times a power of two, and sums of those are products of matrices. The others are
-    shifted and added one by one.
+    The first is that of the even codes, the second that of the odd ones. A term that loses no bit is w times a power
+    of two, and sums of those are products of matrices. The others are shifted and added one by one.
 
     Args:
-        codes: `[G, M, K]`.
-        shifts: of each code, 0 to 62; −1 for no term.
-        parities: which sum each code's term belongs to.
+        codes: `[G, M, K]`, of 16 bits at most.
+        shifts: of each code, its part by `steps`, rounded up, 62 at most; −1 for no term.
+        steps: 1, for a single sum, or 2.
         w: whose sums the caller has proven to fit 64 bits.
     """
     lines = np.ascontiguousarray(codes)
     present = np.zeros(len(shifts), np.bool_)
     _mark(lines.reshape(-1), present)
     left = np.where(present, shifts, -1)
-    sums = np.zeros((int(parities.max()) + 1, *codes.shape[:2], w.values.shape[2]), np.int64)
-    if _multiplied(lines, left, parities, w, sums):
+    sums = np.zeros((steps, *codes.shape[:2], w.values.shape[2]), np.int64)
+    if _multiplied(lines, left, w, sums):
         left = np.where(left <= w.frac_bits, -1, left)
     if (left >= 0).any():
         kind = np.int32 if codes.shape[2] * w.reach <= _INT32_MAX else np.int64
         # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
         amounts = np.minimum(left, 31 if kind is np.int32 else 62).astype(kind)
         others = np.zeros(sums.shape, kind)
-        _shifted_sums(lines, amounts, parities, w.terms(kind), others)
+        _shifted_sums(lines, amounts, np.arange(len(shifts)) % steps, w.terms(kind), others)
         sums += others
     return sums
 
 
-def _multiplied(codes: NDArray[Any], shifts: Codes, parities: Codes, w: Weights, sums: Codes) -> bool:
+def _multiplied(codes: NDArray[Any], shifts: Codes, w: Weights, sums: Codes) -> bool:
     """Fills `sums` by products with the terms of `shifts` up to F, which keep every bit; False if it cannot."""
-    exponents = w.frac_bits - shifts
-    exact = (shifts >= 0) & (exponents >= 0)
-    least = int(exponents[exact].min(initial=w.frac_bits))
-    powers = np.where(exact, np.left_shift(1, np.where(exact, exponents - least, 0)), 0)
+    exact = shifts[(shifts >= 0) & (shifts <= w.frac_bits)]
+    if not exact.size:
+        return True
+    low, high = int(exact.min()), int(exact.max())
+    steps = len(sums)
     for parity, acc in enumerate(sums):
-        if not decoded_products(codes, np.where(parities == parity, powers, 0), w.turned, acc):
+        # Shift j is that of code steps · j, and of the one before with √2; high is the least power there is.
+        first = steps * high - parity
+        if not power_products(codes, w.turned, acc, first=first, step_bits=steps - 1, count=high - low + 1):
             sums[:] = 0
             return False
-    sums <<= least
+    sums <<= w.frac_bits - high
     return True

@@ -26,7 +26,7 @@ WIDE = {
     "sim.log2_products._shifted_sums": (CUBE, FLAT, FLAT, CUBE, SUMS),
     "sim.products._wide_products": (CUBE, CUBE, FLAT, CUBE),
     "sim.digits._split": (CUBE, TABLE, ONE, SUMS, TABLE),
-    "sim.digits._look_up": (CUBE, TABLE, SUMS, TABLE),
+    "sim.digits._set_bits": (CUBE, ONE, ONE, ONE, SUMS, TABLE),
     "sim.digits._join": (types.int32[:, :, :, :, ::1], TABLE, TABLE, TABLE, CUBE),
 }
 """Signatures of sums beyond 32 bits and of large products, which no sweep reaches."""

@@ -205,16 +205,13 @@ class Log2Mac(Unit):
     def _saturated(self, a: Codes, w: Weights) -> tuple[Codes, NDArray[np.bool_]]:
         """The sums, saturated at each term, and where one was."""
         shifts = np.array(self.shifts)
-        of_parity = [np.where(self._parities() == p, shifts, -1) for p in range(self.steps_per_octave)]
+        parities = np.arange(len(shifts)) % self.steps_per_octave
+        of_parity = [np.where(parities == parity, shifts, -1) for parity in range(self.steps_per_octave)]
         return saturated_shifts(a, np.stack(of_parity), w.terms(), self.acc_format)
 
     def _sums(self, a: Codes, w: Weights) -> Codes:
         """`[steps_per_octave, G, M, N]` sums of the even, then of the odd codes' terms."""
-        return shifted_sums(a, np.array(self.shifts), self._parities(), w)
-
-    def _parities(self) -> Codes:
-        """Which sum the term of each code belongs to."""
-        return np.arange(len(self.shifts)) % self.steps_per_octave
+        return shifted_sums(a, np.array(self.shifts), self.steps_per_octave, w)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One accumulator per row of `a`, a row being the beats up to `last`."""

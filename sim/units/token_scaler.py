@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import Integer
-from sim.checks import check_bound, check_codes, magnitude
+from sim.checks import check_bound, check_range
 from sim.unit import Beats, Codes, Port, Unit
 
 MULTIPLIER = Integer(bits=17, signed=False)
@@ -153,17 +153,19 @@ class TokenScaler(Unit):
 
     def _totals(self, **operands: Codes) -> Codes:
         """Totals of rows `[rows, N]`; multiplier and zero point of all or of every so many, as are column sums."""
-        checked = {
-            name: np.ascontiguousarray(check_codes(f"token_scaler {name}", operands[name], port.format))
+        ends = {
+            name: check_range(f"token_scaler {name}", operands[name], port.format)
             for name, port in self.inputs.items()
         }
         if operands["multiplier"].size and not operands["multiplier"].min():
             raise InvariantError("token_scaler multiplier must be positive, but one is 0")
-        reach = self.reach_of({name: magnitude(codes) for name, codes in checked.items()})
+        reach = self.reach_of({name: max(-low, high) for name, (low, high) in ends.items()})
         check_bound("token_scaler total", reach.total)
-        totals = np.empty(checked["acc"].shape, np.int64)
-        _scale(*checked.values(), self.outlier_shift, self.half, self.shift, totals)
-        return check_codes("token_scaler total", totals, self.out_format)
+        totals = np.empty(operands["acc"].shape, np.int64)
+        given = (np.ascontiguousarray(operands[name]) for name in self.inputs)
+        _scale(*given, self.outlier_shift, self.half, self.shift, totals)
+        check_range("token_scaler total", totals, self.out_format)
+        return totals
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One total per beat."""
