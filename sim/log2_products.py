@@ -14,10 +14,13 @@ _INT32_MAX = (1 << 31) - 1
 
 
 @numba.njit(cache=True, nogil=True)
-def _mark(codes, present):  # type: ignore[no-untyped-def]
-    """`present[code] = True` for each of the flat `codes`."""
+def _span(codes, none):  # type: ignore[no-untyped-def]
+    """Smallest and largest of the flat `codes` other than `none`, the top one; (none, −1) if there are no others."""
+    low, high = none, -1
     for n in range(codes.size):
-        present[codes[n]] = True
+        low = min(low, codes[n])
+        high = max(high, codes[n] if codes[n] != none else -1)
+    return low, high
 
 
 @numba.njit(cache=True, nogil=True)
@@ -91,14 +94,14 @@ def shifted_sums(codes: NDArray[Any], shifts: Codes, steps: int, w: Weights) -> 
 
     Args:
         codes: `[G, M, K]`, of 16 bits at most.
-        shifts: of each code, its part by `steps`, rounded up, 62 at most; −1 for no term.
+        shifts: of each code, its part by `steps`, rounded up, 62 at most; −1 for the top one, which has no term.
         steps: 1, for a single sum, or 2.
         w: whose sums the caller has proven to fit 64 bits.
     """
     lines = np.ascontiguousarray(codes)
-    present = np.zeros(len(shifts), np.bool_)
-    _mark(lines.reshape(-1), present)
-    left = np.where(present, shifts, -1)
+    low, high = _span(lines.reshape(-1), len(shifts) - 1)
+    every = np.arange(len(shifts))
+    left = np.where((low <= every) & (every <= high), shifts, -1)
     sums = np.zeros((steps, *codes.shape[:2], w.values.shape[2]), np.int64)
     if _multiplied(lines, left, w, sums):
         left = np.where(left <= w.frac_bits, -1, left)
@@ -107,7 +110,7 @@ def shifted_sums(codes: NDArray[Any], shifts: Codes, steps: int, w: Weights) -> 
         # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
         amounts = np.minimum(left, 31 if kind is np.int32 else 62).astype(kind)
         others = np.zeros(sums.shape, kind)
-        _shifted_sums(lines, amounts, np.arange(len(shifts)) % steps, w.terms(kind), others)
+        _shifted_sums(lines, amounts, every % steps, w.terms(kind), others)
         sums += others
     return sums
 

@@ -23,15 +23,14 @@ def _encode(  # type: ignore[no-untyped-def]
     rows, channels = x.shape
     for row in range(rows):
         token = row % multiplier.size
+        for c in range(channels):
+            scaled = ((x[row, c] - zero_point) * multiplier[token] + offset[token]) >> shift[token]
+            codes[row, c] = min(max(scaled, 0), high)
         found = 0
         for c in range(channels):
-            d = x[row, c] - zero_point
-            if abs(d) > threshold and found < capacity:
+            if abs(x[row, c] - zero_point) > threshold and found < capacity:
                 found += 1
                 codes[row, c] = zero_code[token]
-            else:
-                scaled = (d * multiplier[token] + offset[token]) >> shift[token]
-                codes[row, c] = min(max(scaled, 0), high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numba
 import numpy as np
@@ -122,7 +122,14 @@ class TokenScaler(Unit):
         return {"o": Port(self.out_format)}
 
     def compute(
-        self, *, acc: Codes, outlier: Codes, multiplier: Codes, zero_point: Codes, column_sum: Codes
+        self,
+        *,
+        acc: Codes,
+        outlier: Codes,
+        multiplier: Codes,
+        zero_point: Codes,
+        column_sum: Codes,
+        kind: type[np.signedinteger[Any]] = np.int64,
     ) -> Codes:
         """`round_shift((acc − zero_point · column_sum) · multiplier + (outlier << outlier_shift), shift)`.
 
@@ -132,6 +139,7 @@ class TokenScaler(Unit):
             multiplier: `[T]`, 1 to 2^17 − 1.
             zero_point: `[T]`, unsigned 16 bits.
             column_sum: `[N]`.
+            kind: type of the result, which holds `out_format`.
 
         Returns:
             `[.., T, N]` totals of `out_format`.
@@ -146,13 +154,17 @@ class TokenScaler(Unit):
             if operand.shape != shape:
                 raise InvariantError(f"token_scaler {name} has shape {operand.shape}, not {shape}")
         rows = acc.size // max(channels, 1), channels
-        return self._totals(
-            acc=acc.reshape(rows), outlier=outlier.reshape(rows), multiplier=multiplier,
+        totals = self._totals(
+            kind, acc=acc.reshape(rows), outlier=outlier.reshape(rows), multiplier=multiplier,
             zero_point=zero_point, column_sum=column_sum[None],
-        ).reshape(acc.shape)  # fmt: skip
+        )  # fmt: skip
+        return totals.reshape(acc.shape).astype(kind, copy=False)
 
-    def _totals(self, **operands: Codes) -> Codes:
-        """Totals of rows `[rows, N]`; multiplier and zero point of all or of every so many, as are column sums."""
+    def _totals(self, kind: type[np.signedinteger[Any]], **operands: Codes) -> Codes:
+        """Totals of rows `[rows, N]`; multiplier and zero point of all or of every so many, as are column sums.
+
+        They are of type `kind` where that is proven to hold them, else int64.
+        """
         ends = {
             name: check_range(f"token_scaler {name}", operands[name], port.format)
             for name, port in self.inputs.items()
@@ -161,7 +173,8 @@ class TokenScaler(Unit):
             raise InvariantError("token_scaler multiplier must be positive, but one is 0")
         reach = self.reach_of({name: max(-low, high) for name, (low, high) in ends.items()})
         check_bound("token_scaler total", reach.total)
-        totals = np.empty(operands["acc"].shape, np.int64)
+        holds = reach.total >> self.shift < np.iinfo(kind).max
+        totals: Codes = np.empty(operands["acc"].shape, kind if holds else np.int64)
         given = (np.ascontiguousarray(operands[name]) for name in self.inputs)
         _scale(*given, self.outlier_shift, self.half, self.shift, totals)
         check_range("token_scaler total", totals, self.out_format)
@@ -171,7 +184,7 @@ class TokenScaler(Unit):
         """One total per beat."""
         operands = {name: inputs[name].codes for name in self.inputs}
         operands |= {name: operands[name][:, 0] for name in ("multiplier", "zero_point")}
-        totals = self._totals(**operands)
+        totals = self._totals(np.int64, **operands)
         return {"o": Beats(totals, np.ones(len(totals), np.bool_))}
 
     def timing(self, **inputs: Beats) -> dict[str, NDArray[np.int64]]:
