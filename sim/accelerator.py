@@ -53,6 +53,31 @@ class Copies:
         return self.copies
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """The memory outside and the two buffers in front of it (docs/accelerator.md); latency is not modelled."""
+
+    bandwidth_bytes_per_cycle: int
+    """Bytes that cross per cycle, in or out."""
+    weight_buffer_kib: int
+    """For second operands of products, in KiB; with double buffering the hardware has it twice."""
+    activation_buffer_kib: int
+    """For the codes that wait for a matrix unit or a LayerNorm, in KiB."""
+    double_buffered: bool
+    """True: an operation's bytes cross while it computes, and the slower decides. False: one after the other."""
+
+    def __post_init__(self) -> None:
+        for name in ("bandwidth_bytes_per_cycle", "weight_buffer_kib", "activation_buffer_kib"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"memory: {name} must be at least 1, not {getattr(self, name)}")
+
+    def operation_cycles(self, compute: int, transfer: int) -> int:
+        """Cycles of an operation that computes for `compute` cycles and moves its bytes for `transfer`."""
+        return max(compute, transfer) if self.double_buffered else compute + transfer
+
+
+MEMORY = "memory"
+"""The table of the description that is no unit."""
 Share = Array | Lanes | Copies
 _SHARES: tuple[type[Share], ...] = (Array, Lanes, Copies)
 
@@ -65,6 +90,8 @@ class Accelerator:
     """Clock in MHz, at least 1; cycles do not depend on it."""
     shares: Mapping[str, Share]
     """Unit name -> how many of it."""
+    memory: Memory | None = None
+    """None: memory is not modelled, every operand is there when its unit wants it."""
 
     def __post_init__(self) -> None:
         if self.clock_mhz < 1:
@@ -90,9 +117,10 @@ class Accelerator:
             raise UserError(f"{source} is not a readable accelerator description: {error}") from error
         clock_mhz = _positive(entries.pop("clock_mhz", None), f"{source}: clock_mhz")
         for name in entries:
-            _known(name, ("clock_mhz", *unit_names()), f"{source}:")
+            _known(name, ("clock_mhz", MEMORY, *unit_names()), f"{source}:")
+        memory = None if MEMORY not in entries else _memory(entries.pop(MEMORY), f"{source}: [{MEMORY}]")
         shares = {name: _share(table, f"{source}: [{name}]") for name, table in entries.items()}
-        return cls(clock_mhz=clock_mhz, shares=shares)
+        return cls(clock_mhz=clock_mhz, shares=shares, memory=memory)
 
 
 def _share(table: Any, where: str) -> Share:
@@ -107,6 +135,23 @@ def _share(table: Any, where: str) -> Share:
             return kind(**{name: _positive(value, f"{where} {name}") for name, value in table.items()})
     choices = ", or ".join(" and ".join(names) for names in keys.values())
     raise UserError(f"{where} has {', '.join(table) or 'no key'}; it needs {choices}")
+
+
+def _memory(table: Any, where: str) -> Memory:
+    """The table's own keys, all of them."""
+    keys = [field.name for field in fields(Memory)]
+    if not isinstance(table, dict):
+        raise UserError(f"{where} must be a table with {', '.join(keys)}")
+    for name in table:
+        _known(name, keys, where)
+    double_buffered = table.get("double_buffered")
+    if type(double_buffered) is not bool:
+        shown = "missing" if double_buffered is None else repr(double_buffered)
+        raise UserError(f"{where} double_buffered is {shown}; it must be true or false")
+    sizes = {
+        name: _positive(table.get(name), f"{where} {name}") for name in keys if name != "double_buffered"
+    }
+    return Memory(**sizes, double_buffered=double_buffered)
 
 
 def _positive(value: object, where: str) -> int:

@@ -1,7 +1,8 @@
 """Cycles of a program on an accelerator: one operation after the other, each unit's own closed form on its share.
 
 Only `move` is free: it is what the address generators do while an operand is read. Requantizers, fills and drains are
-all counted, and nothing overlaps. That is exact for this sequential machine and an upper bound for any pipelined one.
+all counted, and no two operations overlap. That is exact for this sequential machine and an upper bound for any
+pipelined one. Where the accelerator has a `[memory]`, an operation also waits for its bytes (`sim.traffic`).
 
 A matrix product `[M, K] × [K, N]` on an output-stationary array of R × C runs in ceil(M/R) · ceil(N/C) tiles. A tile of
 r × c outputs takes
@@ -16,16 +17,18 @@ leave through one port, the last r − 1 cycles after the first. Over all tiles 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from inspect import signature
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from golden.errors import InvariantError, UserError
 from golden.program import Operation, Program
 from sim.accelerator import Accelerator, Array, Copies, Lanes
+from sim.matrix import MatrixShape, is_product, matrix_shape
 from sim.registry import unit_of
+from sim.traffic import Placement, Traffic, one_of_each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +40,22 @@ class OperationCycles:
     unit: str
     """Registry name of the unit that is busy."""
     cycles: int
-    """Cycles from its first operand to its last result."""
+    """Cycles that it takes: those it computes for, and what its bytes need beyond or beside them."""
     work: int
     """Multiply-accumulates of a matrix unit, codes of any other."""
     utilisation: Fraction
     """Work over what the unit's share could do in these cycles."""
+    compute_cycles: int
+    """Cycles from its first operand to its last result, every operand being there."""
+    memory_cycles: int | None
+    """Cycles that its bytes take to cross the chip's edge; None where memory is not modelled."""
+    traffic: Traffic | None
+    """Those bytes; None where memory is not modelled."""
 
-
-class MatrixShape(NamedTuple):
-    """`groups` products of `[rows, depth]` by `[depth, columns]`."""
-
-    groups: int
-    rows: int
-    columns: int
-    depth: int
+    @property
+    def bound(self) -> str:
+        """What takes longer, `compute` or `memory`; compute where memory is not modelled."""
+        return "memory" if (self.memory_cycles or 0) > self.compute_cycles else "compute"
 
 
 def schedule(program: Program, accelerator: Accelerator) -> tuple[OperationCycles, ...]:
@@ -59,7 +64,8 @@ def schedule(program: Program, accelerator: Accelerator) -> tuple[OperationCycle
     Raises:
         UserError: the accelerator lacks a unit that the program runs, or gives it a share of another kind.
     """
-    return tuple(_cost(program, o, accelerator) for o in program.operations if o.unit != "move")
+    placement = None if accelerator.memory is None else Placement(program, accelerator.memory)
+    return tuple(_cost(program, o, accelerator, placement) for o in program.operations if o.unit != "move")
 
 
 def cycles_per_image(entries: Sequence[OperationCycles]) -> int:
@@ -75,19 +81,13 @@ def cycles_by_unit(entries: Sequence[OperationCycles]) -> dict[str, int]:
     return dict(total.most_common())
 
 
-def matrix_shape(program: Program, operation: Operation) -> MatrixShape:
-    """Shape of a matrix unit's operation for one image; leading axes of a shared weight's activations are rows."""
-    a, output = (program.tensors[name].shape for name in (operation.inputs["a"], operation.output))
-    shared = operation.inputs["w"] in program.constants and program.constants[operation.inputs["w"]].ndim == 2
-    groups = 1 if shared else prod(output[:-2])
-    return MatrixShape(groups, prod(output[:-1]) // groups, output[-1], a[-1])
-
-
-def _cost(program: Program, operation: Operation, accelerator: Accelerator) -> OperationCycles:
+def _cost(
+    program: Program, operation: Operation, accelerator: Accelerator, placement: Placement | None
+) -> OperationCycles:
     share = accelerator.shares.get(operation.unit)
     if share is None:
         raise UserError(f"the accelerator has no [{operation.unit}], which {operation.name} runs on")
-    unit: Any = unit_of(program, operation)
+    unit: Any = unit_of(_one_of_each(program, operation), operation)
     needed = _share_kind(operation, unit)
     if not isinstance(share, needed):
         keys = " and ".join(field.name for field in fields(needed))
@@ -105,18 +105,32 @@ def _cost(program: Program, operation: Operation, accelerator: Accelerator) -> O
         cycles = unit.cycles(-(-work // share.lanes))
     if cycles < 1:
         raise InvariantError(f"operation {operation.name} on {operation.unit} cannot take {cycles} cycles")
+    total, transfer, traffic = cycles, None, None
+    if accelerator.memory is not None and placement is not None:
+        traffic = placement.traffic(operation, share if isinstance(share, Array) else None)
+        transfer = -(-traffic.total // accelerator.memory.bandwidth_bytes_per_cycle)
+        total = accelerator.memory.operation_cycles(cycles, transfer)
     return OperationCycles(
         operation=operation.name,
         unit=operation.unit,
-        cycles=cycles,
+        cycles=total,
         work=work,
-        utilisation=Fraction(work, cycles * share.width),
+        utilisation=Fraction(work, total * share.width),
+        compute_cycles=cycles,
+        memory_cycles=transfer,
+        traffic=traffic,
     )
+
+
+def _one_of_each(program: Program, operation: Operation) -> Program:
+    """`program` with `operation`'s constants alone, those of a program without weights in less time."""
+    used = program.constants.keys() & set(operation.inputs.values())
+    return replace(program, constants={name: one_of_each(program.constants[name]) for name in used})
 
 
 def _share_kind(operation: Operation, unit: Any) -> type[Array] | type[Copies] | type[Lanes]:
     """How a unit's work is split: matrix units take `a` and `w`, row units count cycles by rows, others by codes."""
-    if {"a", "w"} <= operation.inputs.keys():
+    if is_product(operation):
         return Array
     return Copies if "rows" in signature(unit.cycles).parameters else Lanes
 
