@@ -22,8 +22,8 @@ from sim.unit import Codes, Port
 
 ALL = "all"
 """Value of `capture` that keeps every tensor."""
-_SLICE = 2
-"""Images that go through the operations together: few, so that a tensor is still cached when it is read."""
+_SLICE = 8
+"""Most images that go through the operations together: more need memory and save little time between operations."""
 _KEPT_BYTES = 31 << 20
 """Largest array whose memory the next one may take over."""
 
@@ -112,9 +112,11 @@ class Executor:
         # glibc gives a freed array back to the kernel, which must clear the next one's pages, unless it has seen
         # one as large freed before (up to 32 MiB). Never touched, this array itself costs nothing.
         np.empty(_KEPT_BYTES, np.uint8)
-        starts = range(0, len(images), _SLICE)
-        with one_thread(), ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-            slices = list(pool.map(lambda start: self._run(images[start : start + _SLICE], kept), starts))
+        workers = threads or len(os.sched_getaffinity(0))
+        size = min(_SLICE, -(-len(images) // workers))  # no thread without work
+        starts = range(0, len(images), size)
+        with one_thread(), ThreadPoolExecutor(workers) as pool:
+            slices = list(pool.map(lambda start: self._run(images[start : start + size], kept), starts))
         return RunResult(
             logits=_whole([part.logits for part in slices]),
             tensors={name: _whole([part.tensors[name] for part in slices]) for name in slices[0].tensors},

@@ -24,6 +24,7 @@ WIDE = {
     "sim.accumulation._saturated_list": (TABLE, TABLE, ONE, FLAT, FLAGS, ONE, ONE, TABLE, FLAG_TABLE),
     "sim.accumulation._saturated_shifts": (CUBE, TABLE, CUBE, ONE, ONE, SUMS, FLAG_CUBE),
     "sim.log2_products._shifted_sums": (CUBE, FLAT, FLAT, CUBE, SUMS),
+    "sim.log2_products._all_sums": (CUBE, ONE, ONE, types.int32[:, :, ::1], types.int32[:, :, :, ::1]),
     "sim.products._wide_products": (CUBE, CUBE, FLAT, CUBE),
     "sim.digits._split": (CUBE, TABLE, ONE, SUMS, TABLE),
     "sim.digits._set_bits": (CUBE, ONE, ONE, ONE, SUMS, TABLE),

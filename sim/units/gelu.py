@@ -5,6 +5,7 @@ The interpolation and the shift round HALF_UP.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numba
@@ -17,6 +18,10 @@ from sim.unit import Beats, Codes, Port, Unit
 
 _PART = 256
 """Inputs that are looked up together."""
+_TABLE_BITS = 20
+"""Widest input of which a table of all codes, of up to 16 bits, stays in the second-level cache."""
+_TABLE_WORTH = 1 << 17
+"""Inputs of one call from which that table is worth its making: every later call has it."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -40,6 +45,13 @@ def _gelu(h, table, slopes, step, lift, shift, zero_point, high, codes):  # type
             bump = base[n] + ((slope[n] * (abs(part[n]) & mask) + step_half) >> step)
             rectified = (max(part[n], 0) << lift) - bump
             out[n] = min(max(((rectified + half) >> shift) + zero_point, 0), high)
+
+
+@numba.njit(cache=True, nogil=True)
+def _look_up(h, lowest, table, codes):  # type: ignore[no-untyped-def]
+    """`codes = table[h − lowest]`; the caller has checked the range of `h`."""
+    for n in range(h.size):
+        codes[n] = table[np.int64(h[n]) - lowest]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,15 +130,20 @@ class Gelu(Unit):
             InvariantError: `h` exceeds `in_bits`.
         """
         check_range("gelu operand h", h, self.inputs["h"].format)
-        inputs = np.ascontiguousarray(h)
+        flat = np.ascontiguousarray(h).reshape(-1)
         codes: Codes = np.empty(h.size, kind)
-        high = self.outputs["o"].format.max_code
-        shift = self.frac_bits + self.table_frac_bits
+        if self.in_bits <= _TABLE_BITS and self.out_bits <= 16 and h.size >= _TABLE_WORTH:
+            _look_up(flat, self.inputs["h"].format.min_code, _all_codes(self), codes)
+        else:
+            self._calculate(flat, codes)
+        return codes.reshape(h.shape)
+
+    def _calculate(self, h: NDArray[Any], codes: NDArray[Any]) -> None:
+        """Writes the code of each `h`."""
         table = np.array(self.table, np.int64)
         slopes = np.diff(table, append=0)
-        flat, step, lift = inputs.reshape(-1), self.table_step, self.table_frac_bits
-        _gelu(flat, table, slopes, step, lift, shift, self.zero_point, high, codes)
-        return codes.reshape(h.shape)
+        step, lift, high = self.table_step, self.table_frac_bits, self.outputs["o"].format.max_code
+        _gelu(h, table, slopes, step, lift, self.frac_bits + lift, self.zero_point, high, codes)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One code per beat."""
@@ -141,3 +158,12 @@ class Gelu(Unit):
     def cycles(self, codes: int) -> int:
         """Cycles from the first beat of `codes` to the last code, inclusive."""
         return codes + self.latency
+
+
+@lru_cache(maxsize=128)
+def _all_codes(spec: Gelu) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The code of every input, the lowest first."""
+    inputs = spec.inputs["h"].format
+    codes = np.empty(1 << spec.in_bits, np.uint8 if spec.out_bits <= 8 else np.uint16)
+    spec._calculate(np.arange(inputs.min_code, inputs.max_code + 1), codes)
+    return codes

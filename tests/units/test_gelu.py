@@ -74,6 +74,32 @@ def test_every_input(changes: dict[str, Any]) -> None:
     assert spec.compute(h).tolist() == [definition(spec, n) for n in h.tolist()]
 
 
+@pytest.mark.parametrize("changes", [{}, {"out_bits": 16, "in_bits": 16, "table_step": 9}, {"in_bits": 20}])
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.int64])
+def test_the_table_of_all_codes_gives_what_the_kernel_calculates(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], kind: Any
+) -> None:
+    spec = unit(**changes)
+    # int16 holds every input of up to 16 bits, but the codes of 16 only in int32.
+    h = every_input(spec).astype(kind if spec.in_bits <= 16 else np.int32).reshape(2, -1)
+    codes = np.int16 if spec.out_bits < 16 else np.int32
+    calculated = spec.compute(h, codes)
+    monkeypatch.setattr(gelu, "_TABLE_WORTH", 0)
+    looked_up = spec.compute(h, codes)
+    assert looked_up.dtype == codes
+    assert np.array_equal(looked_up, calculated)
+
+
+def test_a_planted_fault_in_the_look_up_is_seen(mutate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = unit()
+    h = every_input(spec)[1:]
+    expected = [definition(spec, n) for n in h.tolist()]
+    monkeypatch.setattr(gelu, "_TABLE_WORTH", 0)
+    assert spec.compute(h).tolist() == expected
+    mutate(gelu, "_look_up", "- lowest", "- lowest - 1")
+    assert spec.compute(h).tolist() != expected
+
+
 @given(st.integers(2, 40), st.integers(0, 40), st.integers(0, 20), st.integers(0, 40), st.integers(-(2**31), 2**31 - 1),
        st.lists(st.integers(0, 2**20), min_size=1, max_size=9), st.integers(1, 16), st.data())  # fmt: skip
 def test_equals_definition(

@@ -126,6 +126,43 @@ def test_batched_operands_and_any_memory_order() -> None:
             assert acc[b, h].tolist() == definition(spec, a[b, h].tolist(), w[b, h].tolist())
 
 
+def kernels_result(spec: Log2Mac) -> tuple[Any, Any]:
+    """Two products of a spec by whatever kernel is in place, and what they must be."""
+    pairs = [random_operands(spec, np.random.default_rng(seed), 5, 8, 7) for seed in (8, 9)]
+    a, w = (np.stack(operands) for operands in zip(*pairs, strict=True))
+    return spec.compute(a=a, w=w).tolist(), [definition(spec, *(x.tolist() for x in pair)) for pair in pairs]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("code + halves", "code"),
+        ("np.int32(31))", "np.int32(30))"),
+        ("code == none", "code == none - 1"),
+        ("(code & halves) & term", "(code & halves)"),
+        ("term ^ odd[k]", "term"),
+        ("steps - 1", "1"),
+        ("w[group, n + 3]", "w[0, n + 3]"),
+        ("w2[k] >> shift", "w1[k] >> shift"),
+        ("x1 & even[k]", "x1"),
+        ("x3 & odd[k]", "x3 & even[k]"),
+        ("range(depth)", "range(depth - 1)"),
+        ("sums[0, group, m, n + 3] = e2, e3", "sums[0, group, m, n + 3] = e3, e2"),
+        ("sums[1, group, m, n], sums", "sums[0, group, m, n], sums"),
+    ],
+)
+def test_planted_faults_in_the_kernel_of_all_terms_are_seen(mutate: Any, old: str, new: str) -> None:
+    specs = [unit(steps_per_octave=2), unit()]
+    # 2^30 >> 31 is the only term that tells a shift by 30 from a longer one.
+    longest = unit(code_bits=8, frac_bits=30, w_format=Integer(bits=2, signed=True))
+    assert all(found == expected for found, expected in map(kernels_result, specs))
+    mutate(log2_products, "_all_sums", old, new)
+    assert (
+        any(found != expected for found, expected in map(kernels_result, specs))
+        or longest.compute(a=np.array([[31]]), w=np.array([[1]])).item()
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -139,13 +176,13 @@ def test_batched_operands_and_any_memory_order() -> None:
         ("w[group, k]", "w[0, k]"),
     ],
 )
-def test_planted_faults_in_the_kernel_are_seen(mutate: Any, old: str, new: str) -> None:
-    spec = unit(steps_per_octave=2)
-    pairs = [random_operands(spec, np.random.default_rng(seed), 5, 8, 3) for seed in (8, 9)]
-    a, w = (np.stack(operands) for operands in zip(*pairs, strict=True))
+def test_planted_faults_in_the_kernel_are_seen(
+    mutate: Any, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    monkeypatch.setattr(log2_products, "_COLUMNS_PER_PASS", 0)
     mutate(log2_products, "_shifted_sums", old, new)
-    expected = [definition(spec, *(operand.tolist() for operand in pair)) for pair in pairs]
-    assert spec.compute(a=a, w=w).tolist() != expected
+    found, expected = kernels_result(unit(steps_per_octave=2))
+    assert found != expected
 
 
 @pytest.mark.parametrize(("name", "value"), [("SQRT2", 46340), ("SQRT2", 46342), ("SQRT2_FRAC_BITS", 14)])
