@@ -1,16 +1,17 @@
 """Area rows of results: units synthesised for every target, some at a time, failures told apart from zeros."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from golden.errors import InvariantError
-from reports.progress import console, track
+from reports.progress import bar, console
 from reports.results import UnitArea
-from reports.synthesis import Area, SynthesisError, Target, synthesize
+from reports.synthesis import Area, Job, SynthesisError, Target, synthesize_all
 from sim.unit import Unit
+
+TARGETS: tuple[Target, ...] = ("ecp5", "xcup")
+"""Targets of the results' area table: an open one with a clock rate, and one to compare with other work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,25 +23,30 @@ class AreaPoint:
     spec: Unit
 
 
-def measure_points(points: Sequence[AreaPoint], cache: Path, parallel: int) -> list[UnitArea]:
-    """Rows for every point on every target; a point that a tool fails on is named on the terminal and left out."""
-    jobs = [(point, target) for point in points for target in get_args(Target)]
-    with ThreadPoolExecutor(parallel) as pool:
-        found = pool.map(lambda job: _measured(job[0], job[1], cache), jobs)
-        rows = list(track("synthesis, place and route", found, len(jobs)))
-    return [row for row in rows if row is not None]
+def measure_points(
+    points: Sequence[AreaPoint], cache: Path, parallel: int, targets: Sequence[Target] = TARGETS
+) -> list[UnitArea]:
+    """Rows for every point on every FPGA target; a point that a tool fails on is named on the terminal and left out."""
+    pairs = [
+        (point, Job(unit=point.unit, spec=point.spec, target=target))
+        for point in points
+        for target in targets
+    ]
+    jobs = list(dict.fromkeys(job for _, job in pairs))
+    areas = {}
+    with bar("synthesis, place and route", len(jobs)) as advance:
+        for job, found in synthesize_all(jobs, cache, parallel, advance):
+            if isinstance(found, SynthesisError):
+                console.print(f"[red]{found}[/red]", highlight=False)
+            else:
+                areas[job] = found
+    return [_row(point, areas[job]) for point, job in pairs if job in areas]
 
 
-def _measured(point: AreaPoint, target: Target, cache: Path) -> UnitArea | None:
-    try:
-        return _row(point, synthesize(point.unit, point.spec, target, cache))
-    except SynthesisError as error:
-        console.print(f"[red]{point.unit}, {point.label} on {target}[/red]: {error}", highlight=False)
-        return None
-
-
-def _whole(amount: float) -> int:
+def _whole(amount: float | None) -> int | None:
     """`amount` as the integer that it is; only block RAMs come in halves."""
+    if amount is None:
+        return None
     if amount != int(amount):
         raise InvariantError(f"a count of cells is {amount}")
     return int(amount)
