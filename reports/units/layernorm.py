@@ -1,4 +1,4 @@
-"""LayerNorm in reports: sweep over channels and output bits; rows of every spread, equal, and at the ends."""
+"""LayerNorm in reports: sweep over channels and widths; rows of every spread, equal, and at the ends."""
 
 from collections.abc import Mapping
 from math import isqrt
@@ -7,23 +7,28 @@ import numpy as np
 
 from golden.formats import Integer
 from reports.registry import reference_parameters
-from reports.stimuli import rows, stream
+from reports.stimuli import rows, stream, uniform
 from sim.unit import Beats, Codes
 from sim.units.layernorm import GAIN, Layernorm
 
-SHIFT, NORM_FRAC_BITS = 20, 12
+SHIFT = 20
 
 SWEEP = [
     Layernorm(
         channels=channels,
         epsilon=channels * channels,  # 1 in units of scale²: far below any real variance
-        norm_frac_bits=NORM_FRAC_BITS,
+        norm_frac_bits=norm_frac_bits,
         shift=SHIFT,
-        in_bits=16,
+        in_bits=in_bits,
         offset_format=Integer(bits=32, signed=True),
         out_bits=out_bits,
     )
-    for channels, out_bits in ((64, 4), (64, 8), (192, 8))
+    for channels, in_bits, norm_frac_bits, out_bits in (
+        (64, 16, 12, 4),
+        (64, 16, 12, 8),
+        (192, 16, 16, 8),  # as lowered for DeiT-Tiny
+        (5, 8, 8, 6),  # every product within one DSP
+    )
 ]
 
 
@@ -37,7 +42,28 @@ def stimuli(spec: Layernorm, rng: np.random.Generator) -> dict[str, Beats]:
 
     Most offsets put a code's normalised value, times its gain, exactly at the begin of a code or one below.
     """
-    x = [np.asarray(row, np.int64) for row in _rows(spec, rng)]
+    return _with_affine(spec, [np.asarray(row, np.int64) for row in _rows(spec, rng)], rng)
+
+
+def volume(spec: Layernorm, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` codes: rows of every spread and centre, some with one outlier, a quarter uniform."""
+    format = spec.inputs["x"].format
+    x = []
+    for _ in range(max(count // spec.channels, 1)):
+        spread, centre = format.max_code * 2.0 ** -rng.uniform(0, format.bits), rng.uniform(-1, 1)
+        normal = np.rint(rng.normal(centre * format.max_code, spread, spec.channels))
+        row = np.clip(normal, format.min_code, format.max_code).astype(np.int64)
+        kind = rng.integers(0, 4)
+        if kind == 0:
+            row = uniform(format, rng, spec.channels)
+        elif kind == 1:
+            row[rng.integers(spec.channels)] = rng.choice((format.min_code, format.max_code))
+        x.append(row)
+    return _with_affine(spec, x, rng)
+
+
+def _with_affine(spec: Layernorm, x: list[Codes], rng: np.random.Generator) -> dict[str, Beats]:
+    """Rows with gains, and offsets at the begins of codes."""
     gain = [_gains(spec, rng) for _ in x]
     offset = [_offsets(spec, row, gains, rng) for row, gains in zip(x, gain, strict=True)]
     return {"x": rows(x), "gain": stream(*gain), "offset": stream(*offset)}

@@ -46,9 +46,10 @@ class InverseRoot(Elaboratable):
                 m.d.sync += [normal.eq(v), triple.eq((v << 1) + v), trial.eq(v), remainder.eq(1 << 28)]
                 m.d.sync += [self.octave.eq(half_place - 15), self.root.eq(0)]
             with m.Elif(steps[1:].any()):
+                # Both next trials are there when the bit is: one carry chain a cycle, not two.
                 m.d.sync += [
                     *(remainder.eq(Mux(bit, less, remainder << 2)), self.root.eq(Cat(bit, self.root))),
-                    trial.eq((trial << 1) + Mux(bit, triple, -normal)),
+                    trial.eq(Mux(bit, (trial << 1) + triple, (trial << 1) - normal)),
                 ]
         return m
 
@@ -105,9 +106,9 @@ class RowSums(Elaboratable):
 
         With Σx = h · 2^17 + l: l² < 2^34 lies below h² · 2^34, so only the mixed product takes an adder.
         """
-        low, high = total[:LIMB_BITS], total[LIMB_BITS:].as_signed()
-        if len(high) == 0:
+        if len(total) <= LIMB_BITS + 1:
             return total * total
+        low, high = total[:LIMB_BITS], total[LIMB_BITS:].as_signed()
         lows, highs, mixed = (
             Signal(2 * LIMB_BITS),
             Signal(2 * len(high)),
@@ -166,28 +167,42 @@ class Layernorm(StreamUnit):
         spec = self.spec
         deviation = Signal(shape(spec.deviation_format))
         product = Signal(signed(spec.deviation_format.bits + ROOT_BITS + 1))
-        normal, down, half = Signal(shape(spec.normal_format)), Signal(6), Signal(46)
-        gained, offset = (
-            Signal(signed(spec.normal_format.bits + GAIN.bits)),
-            Signal(shape(spec.offset_format)),
-        )
+        down, half, halved = Signal(6), Signal(46), Signal(signed(max(len(product), 47) + 1))
+        normal = Signal(shape(spec.normal_format))
+        gained = Signal(signed(spec.normal_format.bits + GAIN.bits))
+        offset, offset_1 = Signal(shape(spec.offset_format)), Signal(shape(spec.offset_format))
         shifted = Signal(signed(max(len(gained), len(offset) + (not spec.offset_format.signed)) + 1))
-        present, final = self._follow(m, move, row.present, 3), self._follow(m, move, row.final, 5)
+        present, final = self._follow(m, move, row.present, 5), self._follow(m, move, row.final, 8)
         m.d.comb += affine.eq(present)
-        gained_present = self._follow(m, move, present, 2)
+        gained_present = self._follow(m, move, present, 3)
         with m.If(move):
             m.d.sync += [
                 # Of the row's root, ready long before its first code: the shift and its half.
                 *(down.eq(inverse_root.octave + (31 - spec.norm_frac_bits)), half.eq((1 << down) >> 1)),
-                *(deviation.eq(constant_product(row.read, spec.channels) - total),),
-                *(product.eq(deviation * inverse_root.root), normal.eq((product + half) >> down)),
-                *(gained.eq(normal * self.gain.payload.code[0]), offset.eq(self.offset.payload.code[0])),
+                deviation.eq(constant_product(row.read, spec.channels) - total),
+                product.eq(self._product(m, move, deviation, inverse_root.root)),
+                *(halved.eq(product + half), normal.eq(halved >> down)),
+                gained.eq(self._product(m, move, normal, self.gain.payload.code[0])),
+                *(offset_1.eq(self.offset.payload.code[0]), offset.eq(offset_1)),
                 shifted.eq((gained + offset) >> spec.shift),
                 self.o.payload.code[0].eq(saturate(shifted, spec.outputs["o"].format)),
                 *(self.o.payload.last.eq(final), self.o.valid.eq(gained_present)),
             ]
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)  # taken while the pipeline waits for gain and offset
+
+    @staticmethod
+    def _product(m: Module, move: Signal, wide: Signal, factor: Value) -> Value:
+        """Signed `wide` times a factor of one DSP operand, from registers of its limbs' products, each one DSP's.
+
+        wide = h · 2^17 + l, so that only one adder follows the registers.
+        """
+        split = len(wide) > LIMB_BITS + 1
+        limbs = (wide[:LIMB_BITS], wide[LIMB_BITS:].as_signed()) if split else (wide,)
+        products = [Signal((limb * factor).shape()) for limb in limbs]
+        with m.If(move):
+            m.d.sync += [product.eq(limb * factor) for product, limb in zip(products, limbs, strict=True)]
+        return sum((product << LIMB_BITS * n for n, product in enumerate(products)), Const(0))
 
     @staticmethod
     def _follow(m: Module, move: Signal, strobe: Value, stages: int) -> Value:

@@ -85,10 +85,12 @@ class Layernorm(Unit):
     solve_cycles: ClassVar[int] = 23
     """From a row's last beat to its first issue. Registers after: x²; Σx²; C·Σx² and (Σx)²; V; leading one;
     v; and one per bit of r, 16 down to 0."""
-    affine_cycles: ClassVar[int] = 5
-    """From issue to gain and offset. Registers after: row memory, twice; C·x − Σx; · r; rounded."""
-    emit_cycles: ClassVar[int] = 8
-    """From issue to the code. Further registers after: · gain; + offset, shifted; saturated."""
+    affine_cycles: ClassVar[int] = 7
+    """From issue to gain and offset. Registers after: row memory, twice; C·x − Σx; · r, limbs and their sum;
+    + half; shifted."""
+    emit_cycles: ClassVar[int] = 11
+    """From issue to the code. Further registers after: · gain, limbs and their sum; + offset, shifted;
+    saturated."""
 
     def __post_init__(self) -> None:
         limits = {
