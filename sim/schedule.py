@@ -24,7 +24,8 @@ from math import prod
 from typing import Any
 
 from golden.errors import InvariantError, UserError
-from golden.program import Operation, Program
+from golden.formats import Integer
+from golden.program import Operation, Program, Tensor
 from sim.accelerator import Accelerator, Array, Copies, Lanes
 from sim.matrix import MatrixShape, is_product, matrix_shape
 from sim.registry import unit_of
@@ -87,7 +88,7 @@ def _cost(
     share = accelerator.shares.get(operation.unit)
     if share is None:
         raise UserError(f"the accelerator has no [{operation.unit}], which {operation.name} runs on")
-    unit: Any = unit_of(_one_of_each(program, operation), operation)
+    unit: Any = unit_of(_operands(program, operation), operation)
     needed = _share_kind(operation, unit)
     if not isinstance(share, needed):
         keys = " and ".join(field.name for field in fields(needed))
@@ -122,10 +123,21 @@ def _cost(
     )
 
 
-def _one_of_each(program: Program, operation: Operation) -> Program:
-    """`program` with `operation`'s constants alone, those of a program without weights in less time."""
-    used = program.constants.keys() & set(operation.inputs.values())
-    return replace(program, constants={name: one_of_each(program.constants[name]) for name in used})
+def _operands(program: Program, operation: Operation) -> Program:
+    """`program` with `operation`'s operands alone, constants as tensors of the narrowest format that holds them.
+
+    By numpy: the first call of a compiled kernel costs more than all closed forms of a model.
+    """
+    tensors = dict[str, Tensor]()
+    for name in operation.inputs.values():
+        if name in program.tensors:
+            tensors[name] = program.tensors[name]
+        elif name in program.constants:
+            values = one_of_each(program.constants[name])
+            tensors[name] = Tensor(
+                shape=values.shape, format=Integer.holding(int(values.min()), int(values.max()))
+            )
+    return replace(program, tensors=tensors, constants={})
 
 
 def _share_kind(operation: Operation, unit: Any) -> type[Array] | type[Copies] | type[Lanes]:
