@@ -7,7 +7,7 @@ import numpy as np
 
 from golden.formats import Integer
 from reports.registry import reference_parameters
-from reports.stimuli import column, crossed, ends, rows, stream, uniform
+from reports.stimuli import closing, column, crossed, ends, row_lengths, rows, stream, uniform
 from sim.unit import Beats, Codes, Unit
 
 
@@ -61,6 +61,46 @@ def swings(up: int, down: int) -> list[Codes]:
     turns = np.array([up, down, down, up] * 6)
     longer = [np.concatenate((there, there)), np.concatenate((there[::-1], turns))]
     return [there[:12], there[12:], there, there[::-1], turns, *longer]
+
+
+def dot_product_volume(
+    spec: DotProductSpec,
+    a_format: Integer,
+    a_ends: Sequence[int],
+    decode: Callable[[Codes], Codes],
+    rng: np.random.Generator,
+    count: int,
+) -> dict[str, Beats]:
+    """About `count` products in rows of 1 to 64: random, at the operands' ends, and at one extreme all along.
+
+    A bias is anywhere in what its row's sum leaves of the accumulator, every third one at an end of it; of an
+    accumulator that may overflow anywhere at all.
+    """
+    lengths = row_lengths(count, 64, rng)
+    last = closing(lengths)
+    kind = np.repeat(rng.integers(0, 4, lengths.size), lengths)
+    # The first operand and weight of a row are those of all of it where the row stays at one extreme.
+    first = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    operands = []
+    for format, chosen in ((a_format, a_ends), (spec.w_format, ends(spec.w_format))):
+        extreme = rng.choice(np.array(chosen, np.int64), last.size)
+        operands.append(
+            np.select((kind == 0, kind == 1), (extreme, extreme[first]), uniform(format, rng, last.size))
+        )
+    terms = decode(operands[0]) * (operands[1] - spec.w_zero_point)
+    totals = np.add.reduceat(terms, np.cumsum(lengths) - lengths)
+    limits = spec.acc_format
+    if spec.overflow != "none":
+        biases = uniform(limits, rng, lengths.size)
+    else:
+        low, high = (
+            np.clip(end - totals, limits.min_code, limits.max_code)
+            for end in (limits.min_code, limits.max_code)
+        )
+        anywhere = rng.integers(low, high, endpoint=True)
+        place = rng.integers(0, 6, lengths.size)
+        biases = np.select((place == 0, place == 1), (low, high), anywhere)
+    return {"a": Beats(operands[0][:, None], last), "w": column(operands[1]), "bias": column(biases)}
 
 
 def dot_product_stimuli(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reports.registry import reference_parameters
+from reports.stimuli import closing, row_lengths, uniform
 from sim.log_domain_rows import LogDomainRows
 from sim.unit import Beats, Codes
 
@@ -37,6 +38,20 @@ def end_rows(spec: LogDomainRows) -> Iterator[Codes]:
     ):
         yield np.array(row[: spec.max_length], np.int64)
     yield np.full(spec.max_length, high)  # the largest sum
+
+
+def volume_rows(spec: LogDomainRows, rng: np.random.Generator, count: int) -> Beats:
+    """About `count` scores in rows of every length: a quarter uniform, the others of 1/4 to 64 octaves' spread."""
+    format = spec.score_format
+    lengths = row_lengths(count, spec.max_length, rng)
+    spread = 2.0 ** rng.uniform(-2, 6, lengths.size) * (1 << spec.score_frac_bits)
+    centre = rng.uniform(format.min_code, format.max_code, lengths.size)
+    last = closing(lengths)
+    normal = np.repeat(centre, lengths) + rng.normal(0, 1, last.size) * np.repeat(spread, lengths)
+    scores = np.clip(np.rint(normal), format.min_code, format.max_code).astype(np.int64)
+    anywhere = np.repeat(rng.random(lengths.size) < 0.25, lengths)
+    scores[anywhere] = uniform(format, rng, int(anywhere.sum()))
+    return Beats(scores[:, None], last)
 
 
 def telling_rows(spec: LogDomainRows, candidates: Codes) -> list[Codes]:

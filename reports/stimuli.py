@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from golden.formats import Integer
 from sim.unit import Beats, Codes
@@ -45,3 +46,16 @@ def steps(outputs: Codes) -> Codes:
     """Indices on both sides of every change of `outputs`, and both ends."""
     changes = np.flatnonzero(np.diff(outputs))
     return np.unique(np.concatenate((changes, changes + 1, [0, len(outputs) - 1])))
+
+
+def row_lengths(count: int, longest: int, rng: np.random.Generator) -> Codes:
+    """Lengths of rows, about `count` codes together: every length up to `longest` as often as any other, mixed."""
+    rounds = max(2 * count // (longest * (longest + 1)), 1)
+    return rng.permutation(np.tile(np.arange(1, longest + 1), rounds))
+
+
+def closing(lengths: Codes) -> NDArray[np.bool_]:
+    """`last` of rows of these lengths."""
+    last = np.zeros(int(lengths.sum()), np.bool_)
+    last[np.cumsum(lengths) - 1] = True
+    return last

@@ -7,7 +7,7 @@ import numpy as np
 from golden.formats import Integer
 from reports.dot_product import OVERFLOWING, overflow_suffix, swings
 from reports.registry import reference_parameters
-from reports.stimuli import column, crossed, ends, rows, stream, uniform
+from reports.stimuli import closing, column, crossed, ends, row_lengths, rows, stream, uniform
 from sim.unit import Beats
 from sim.units.log2_mac import Log2Mac
 
@@ -65,6 +65,21 @@ def stimuli(spec: Log2Mac, rng: np.random.Generator) -> dict[str, Beats]:
                 a.append(np.resize(codes, row.size))
                 w.append(row)
     return {"a": rows(a), "w": stream(*w)}
+
+
+def volume(spec: Log2Mac, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` products in rows of 1 to 64: random codes, the codes of the large terms, and the zero code."""
+    lengths = row_lengths(count, 64, rng)
+    last = closing(lengths)
+    kind = np.repeat(rng.integers(0, 4, lengths.size), lengths)
+    a, w = uniform(spec.code_format, rng, last.size), uniform(spec.w_format, rng, last.size)
+    large = rng.integers(0, 4, last.size)
+    large[rng.random(last.size) < 0.1] = spec.zero_code
+    extreme = rng.choice(ends(spec.w_format), lengths.size)
+    return {
+        "a": Beats(np.where(kind < 2, large, a)[:, None], last),
+        "w": column(np.where(kind == 0, np.repeat(extreme, lengths), w)),
+    }
 
 
 def reference(spec: Log2Mac, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

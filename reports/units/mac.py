@@ -5,7 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from golden.formats import Integer
-from reports.dot_product import OVERFLOWING, dot_product_reference, dot_product_stimuli, overflow_suffix
+from reports.dot_product import (
+    OVERFLOWING,
+    dot_product_reference,
+    dot_product_stimuli,
+    dot_product_volume,
+    overflow_suffix,
+)
 from reports.stimuli import ends
 from sim.unit import Beats
 from sim.units.mac import Mac
@@ -45,6 +51,13 @@ def stimuli(spec: Mac, rng: np.random.Generator) -> dict[str, Beats]:
     """Rows of random and extreme operands; biases that take some sums to the accumulator's limits."""
     return dot_product_stimuli(
         spec, spec.a_format, ends(spec.a_format), lambda codes: codes - spec.a_zero_point, rng
+    )
+
+
+def volume(spec: Mac, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` products in rows of 1 to 64: random operands, and rows of the ends alone."""
+    return dot_product_volume(
+        spec, spec.a_format, ends(spec.a_format), lambda codes: codes - spec.a_zero_point, rng, count
     )
 
 

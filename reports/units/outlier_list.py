@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from reports.outliers import outlier_rows
+from reports.outliers import outlier_rows, outlier_volume
 from reports.registry import reference_parameters
 from reports.stimuli import rows
 from sim.unit import Beats
@@ -36,6 +36,11 @@ def label(spec: OutlierList) -> str:
 def stimuli(spec: OutlierList, rng: np.random.Generator) -> dict[str, Beats]:
     """Rows with numbers of outliers around the capacity, at both ends and anywhere."""
     return {"x": rows(outlier_rows(spec, spec.channels, rng))}
+
+
+def volume(spec: OutlierList, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` codes in rows of any share of outliers."""
+    return {"x": outlier_volume(spec, np.full(max(count // spec.channels, 1), spec.channels), rng)}
 
 
 def reference(spec: OutlierList, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from golden.formats import Integer
-from reports.dot_product import OVERFLOWING, dot_product_stimuli, overflow_suffix
+from reports.dot_product import OVERFLOWING, dot_product_stimuli, dot_product_volume, overflow_suffix
 from reports.registry import reference_parameters
 from reports.stimuli import column, ends, uniform
 from sim.unit import Beats
@@ -58,6 +58,22 @@ def stimuli(spec: OutlierMac, rng: np.random.Generator) -> dict[str, Beats]:
         "w": column(np.concatenate((parts["w"].codes[:, 0], weights))),
         "bias": column(np.concatenate((parts["bias"].codes[:, 0], [-1, 7]))),
     }
+
+
+def volume(spec: OutlierMac, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` words in lists of 1 to 64, each of indices of its own; lists of zeros among them."""
+    value = spec.value_format
+    parts = dot_product_volume(spec.mac, value, [*ends(value), 0], lambda codes: codes, rng, count)
+    values, last = parts["a"].codes[:, 0], parts["a"].last
+    starts = np.concatenate(([0], np.flatnonzero(last)[:-1] + 1))
+    lengths = np.diff([*starts, last.size])
+    places = np.arange(last.size) - np.repeat(starts, lengths)
+    # Distinct within a list: an odd stride from a random begin, over the indices.
+    begin, stride = rng.integers(0, 1 << spec.index_bits, (2, starts.size))
+    row = np.repeat(np.arange(starts.size), lengths)
+    index = (begin[row] + places * (2 * stride[row] + 1)) & ((1 << spec.index_bits) - 1)
+    words = (index << spec.value_bits) | (values & ((1 << spec.value_bits) - 1))
+    return parts | {"a": Beats(words[:, None], last)}
 
 
 def reference(spec: OutlierMac, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from golden.softmax_tables import softmax_tables
-from reports.log_domain import end_rows, random_rows, row_reference, telling_rows
+from reports.log_domain import end_rows, random_rows, row_reference, telling_rows, volume_rows
 from reports.stimuli import rows, steps
 from sim.unit import Beats, Codes
 from sim.units.probability import Probability
@@ -47,6 +47,11 @@ def stimuli(spec: Probability, rng: np.random.Generator) -> dict[str, Beats]:
             [*random_rows(spec, rng), *end_rows(spec), *pair_rows(spec, rng, 80), *table_rows(spec, rng)]
         )
     }
+
+
+def volume(spec: Probability, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` scores in rows of every length and spread."""
+    return {"i": volume_rows(spec, rng, count)}
 
 
 def reference(spec: Probability, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

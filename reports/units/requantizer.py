@@ -6,7 +6,7 @@ import numpy as np
 
 from golden.formats import Integer
 from reports.registry import reference_parameters
-from reports.stimuli import column, crossed, ends, stream
+from reports.stimuli import column, crossed, ends, stream, uniform
 from sim.unit import Beats, Codes
 from sim.units.requantizer import MULTIPLIER, Requantizer
 
@@ -28,6 +28,22 @@ def stimuli(spec: Requantizer, rng: np.random.Generator) -> dict[str, Beats]:
     parts = [_random(spec, rng, 60), *(_steps(spec, rng, 40) for _ in range(6)), _corners(spec)]
     names = ("acc", "multiplier", "offset", "shift")
     return {name: stream(*(part[n] for part in parts)) for n, name in enumerate(names)}
+
+
+def volume(spec: Requantizer, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """Up to `count` codes: a quarter of random operands, the others at the begin of a code or one before."""
+    count //= 4
+    out, offsets = spec.out_format, spec.offset_format
+    shift = rng.integers(spec.out_bits + 4, min(offsets.bits, 40) - 2, 3 * count)
+    multiplier = uniform(MULTIPLIER, rng, shift.size)
+    acc = uniform(spec.acc_format, rng, shift.size) >> rng.integers(0, spec.acc_format.bits, shift.size)
+    # acc · multiplier + offset = code << shift is where `code` begins; one less is the code before.
+    offset = (uniform(out, rng, shift.size) << shift) - acc * multiplier - rng.integers(0, 2, shift.size)
+    fits = (offset >= offsets.min_code) & (offset <= offsets.max_code)
+    at_steps = [operand[fits] for operand in (acc, multiplier, offset, shift)]
+    names = ("acc", "multiplier", "offset", "shift")
+    parts = zip(names, _random(spec, rng, count), at_steps, strict=True)
+    return {name: stream(random, step) for name, random, step in parts}
 
 
 def reference(spec: Requantizer, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from reports.registry import reference_parameters
-from reports.stimuli import column, crossed, ends, stream
+from reports.stimuli import column, crossed, ends, stream, uniform
 from sim.unit import Beats
 from sim.units.residual_adder import ResidualAdder
 
@@ -30,6 +30,14 @@ def stimuli(spec: ResidualAdder, rng: np.random.Generator) -> dict[str, Beats]:
         "a": stream(random[0, :40], a, np.tile(some, 6)[fits], random[0]),
         "b": stream(random[1, :40], b, near[fits], random[1]),
     }
+
+
+def volume(spec: ResidualAdder, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """`count` pairs: half random, half with a sum up to two codes from a limit."""
+    a, b = uniform(spec.format, rng, count), uniform(spec.format, rng, count)
+    limit = rng.choice((spec.format.min_code, spec.format.max_code), count)
+    near = np.clip(limit - a + rng.integers(-2, 3, count), spec.format.min_code, spec.format.max_code)
+    return {"a": stream(a), "b": stream(np.where(np.arange(count) % 2, b, near))}
 
 
 def reference(spec: ResidualAdder, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from golden.softmax_tables import softmax_tables
-from reports.log_domain import end_rows, random_rows, row_reference, telling_rows
+from reports.log_domain import end_rows, random_rows, row_reference, telling_rows, volume_rows
 from reports.stimuli import rows, steps
 from sim.unit import Beats, Codes
 from sim.units.softmax import Softmax
@@ -48,6 +48,11 @@ def stimuli(spec: Softmax, rng: np.random.Generator) -> dict[str, Beats]:
             ]
         )
     }
+
+
+def volume(spec: Softmax, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` scores in rows of every length and spread."""
+    return {"i": volume_rows(spec, rng, count)}
 
 
 def reference(spec: Softmax, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

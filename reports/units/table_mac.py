@@ -6,7 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from golden.formats import Integer
-from reports.dot_product import OVERFLOWING, dot_product_reference, dot_product_stimuli, overflow_suffix
+from reports.dot_product import (
+    OVERFLOWING,
+    dot_product_reference,
+    dot_product_stimuli,
+    dot_product_volume,
+    overflow_suffix,
+)
 from reports.units.threshold_encoder import tangent
 from sim.unit import Beats
 from sim.units.table_mac import TableMac
@@ -47,6 +53,13 @@ def stimuli(spec: TableMac, rng: np.random.Generator) -> dict[str, Beats]:
     """Rows of random operands and of every code; biases that take some sums to the limits."""
     return dot_product_stimuli(
         spec, spec.code_format, range(1 << spec.code_bits), lambda codes: spec.values[codes], rng
+    )
+
+
+def volume(spec: TableMac, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` products in rows of 1 to 64: random operands, and rows of the ends alone."""
+    return dot_product_volume(
+        spec, spec.code_format, range(1 << spec.code_bits), lambda codes: spec.values[codes], rng, count
     )
 
 

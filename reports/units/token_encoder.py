@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from golden.formats import Integer
-from reports.outliers import outlier_rows
+from reports.outliers import outlier_rows, outlier_volume
 from reports.registry import reference_parameters
-from reports.stimuli import column, rows, steps, uniform
+from reports.stimuli import column, row_lengths, rows, steps, uniform
 from sim.unit import Beats, Codes
 from sim.units.requantizer import MULTIPLIER
 from sim.units.token_encoder import TokenEncoder
@@ -71,6 +71,16 @@ def _spread(spec: TokenEncoder, rng: np.random.Generator) -> tuple[int, tuple[in
     code = zero_code + (value * multiplier >> shift)
     offset = (code << shift) - value * multiplier - int(rng.integers(0, 2))
     return value, (multiplier, offset, shift, zero_code)
+
+
+def volume(spec: TokenEncoder, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` codes in rows of 1 to 64 of any share of outliers, each with constants that spread its codes."""
+    lengths = row_lengths(count, 64, rng)
+    columns = np.array([_spread(spec, rng)[1] for _ in lengths]).T
+    return {
+        "x": outlier_volume(spec, lengths, rng),
+        **{name: column(codes) for name, codes in zip(spec.constants, columns, strict=True)},
+    }
 
 
 def reference(spec: TokenEncoder, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

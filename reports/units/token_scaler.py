@@ -35,7 +35,16 @@ def label(spec: TokenScaler) -> str:
 
 def stimuli(spec: TokenScaler, rng: np.random.Generator) -> dict[str, Beats]:
     """Random operands, ties of the rounding and their neighbours, corners; those whose total fits `out_bits`."""
-    parts = [_random(spec, rng, 200), _ties(spec, rng, 120), _corners(spec)]
+    return _fitting(spec, [_random(spec, rng, 200), _ties(spec, rng, 120), _corners(spec)])
+
+
+def volume(spec: TokenScaler, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """Up to `count` totals, half of them random, half ties of the rounding and their neighbours."""
+    return _fitting(spec, [_random(spec, rng, count // 2), _ties(spec, rng, count // 2)])
+
+
+def _fitting(spec: TokenScaler, parts: list[list[Codes]]) -> dict[str, Beats]:
+    """Operands whose total fits `out_bits`."""
     acc, outlier, multiplier, zero_point, column_sum = (
         np.concatenate(operand) for operand in zip(*parts, strict=True)
     )

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from golden.formats import Integer
-from reports.dot_product import OVERFLOWING, dot_product_reference, dot_product_stimuli, overflow_suffix
+from reports.dot_product import (
+    OVERFLOWING,
+    dot_product_reference,
+    dot_product_stimuli,
+    dot_product_volume,
+    overflow_suffix,
+)
 from reports.stimuli import ends
 from sim.unit import Beats
 from sim.units.two_scale_mac import TwoScaleMac
@@ -50,9 +56,20 @@ def label(spec: TwoScaleMac) -> str:
 
 def stimuli(spec: TwoScaleMac, rng: np.random.Generator) -> dict[str, Beats]:
     """Rows of random operands and of both ends of each region; biases that take some sums to the limits."""
+    return dot_product_stimuli(spec, spec.code_format, _ends(spec), lambda codes: spec.values[codes], rng)
+
+
+def volume(spec: TwoScaleMac, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` products in rows of 1 to 64: random operands, and rows of the ends alone."""
+    return dot_product_volume(
+        spec, spec.code_format, _ends(spec), lambda codes: spec.values[codes], rng, count
+    )
+
+
+def _ends(spec: TwoScaleMac) -> list[int]:
+    """Both ends of each region."""
     payload = ends(Integer(bits=spec.payload_bits, signed=False))
-    a_ends = [*payload, *(code + (1 << spec.payload_bits) for code in payload)]
-    return dot_product_stimuli(spec, spec.code_format, a_ends, lambda codes: spec.values[codes], rng)
+    return [*payload, *(code + (1 << spec.payload_bits) for code in payload)]
 
 
 def reference(spec: TwoScaleMac, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

@@ -31,10 +31,13 @@ class Findings:
     cycles: int = 0
     hang: str | None = None
     first: str | None = None
+    place: tuple[str, int] | None = None
+    """Output stream and beat of the first finding, where it is about one."""
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, place: tuple[str, int] | None = None) -> None:
         """Keeps the first finding."""
-        self.first = self.first or text
+        if self.first is None:
+            self.first, self.place = text, place
 
     @property
     def clean(self) -> bool:
@@ -178,7 +181,8 @@ class Sink(Stream):
         elif now != self.beats[beat]:
             self.findings.mismatches += 1
             due = self.beats[beat]
-            self.findings.note(f"{self.name} beat {beat} is {now:#x}, not {due:#x}, in cycle {cycle}")
+            text = f"{self.name} beat {beat} is {now:#x}, not {due:#x}, in cycle {cycle}"
+            self.findings.note(text, (self.name, beat))
 
 
 def streams(dut: Any, vectors: Vectors, findings: Findings, seed: int | None) -> list[Source | Sink]:
@@ -247,7 +251,8 @@ def compare_cycles(vectors: Vectors, moved: dict[str, list[int]], findings: Find
         for beat, (cycle, due) in enumerate(zip(cycles, vectors.cycles[name], strict=False)):
             if cycle - first != due:
                 findings.cycle_mismatches += 1
-                findings.note(f"{name} beat {beat} moved in cycle {cycle - first}, not {due}")
+                place = (name, beat) if vectors.directions[name] == "out" else None
+                findings.note(f"{name} beat {beat} moved in cycle {cycle - first}, not {due}", place)
         missing = len(vectors.cycles[name]) - len(cycles)
         findings.cycle_mismatches += max(missing, 0)
 

