@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from golden.errors import InvariantError, UserError
+from golden.errors import UserError
 from golden.model import sites_of
 from golden.scheme import Scheme, load_scheme
-from reports.accuracy_point import FOLDER, Cell, Clock, Plan, Point, measured
+from reports.accuracy_point import Cell, Plan, Point, gather, measured
 from reports.accuracy_published import load_published
 from reports.accuracy_survey import Survey
 from reports.accuracy_table import markdown, terminal_table
@@ -74,9 +74,9 @@ def run_accuracy(request: Request) -> bool:
     """Measures what is not on disk yet and writes accuracy.md, results.json and report.html; True when all is well."""
     names = request.schemes or shipped_defaults()
     schemes = [load_scheme(name) for name in names]
-    _check_labels(names, schemes)
+    check_labels(names, schemes)
     accelerator = Accelerator.load()
-    workload = _load(request.choice, names, schemes)
+    workload = load_for(request.choice, names, schemes)
     plan = Plan(
         accelerator=accelerator,
         batch_size=request.batch_size,
@@ -104,7 +104,7 @@ def run_accuracy(request: Request) -> bool:
     return not failures and all(row.differing == 0 for row in survey.results.tables.exactness)
 
 
-def _load(choice: Choice, names: Sequence[str], schemes: Sequence[Scheme]) -> Workload:
+def load_for(choice: Choice, names: Sequence[str], schemes: Sequence[Scheme]) -> Workload:
     """The workload under the first scheme that draws few images; UserError where any scheme does not fit it."""
     few = next((n for n, s in zip(names, schemes, strict=True) if s.reconstruction is None), names[0])
     workload = load_workload(replace(choice, scheme=few))
@@ -129,7 +129,8 @@ def short(path: Path) -> str:
     return "/".join([part for part in path.parts if part != path.anchor][-2:]) or "."
 
 
-def _check_labels(names: Sequence[str], schemes: Sequence[Scheme]) -> None:
+def check_labels(names: Sequence[str], schemes: Sequence[Scheme]) -> None:
+    """UserError where two schemes would share a label."""
     seen: dict[str, str] = {}
     for name, scheme in zip(names, schemes, strict=True):
         label = slug(scheme.name).replace("_", "")
@@ -146,32 +147,20 @@ def _measure(
 ) -> tuple[dict[str, Point], dict[str, str]]:
     """Points by label, from disk where they are there, and what broke; the float model is the first point."""
     keys = {cell.bits.label: plan.key(workload, cell) for cell in cells}
-    kept = {label: point for label, key in keys.items() if (point := plan.load(label, key))}
-    if kept:
-        _note(f"{len(kept)} of {len(cells)} points taken from {plan.out / FOLDER}")
-    points, failures = {FLOAT: _float(plan, workload)}, {}
-    clock = Clock({cell.bits: kept[cell.bits.label].seconds for cell in cells if cell.bits.label in kept})
-    waiting = [cell.bits for cell in cells if cell.bits.label not in kept]
-    for number, cell in enumerate(cells, 1):
-        label = cell.bits.label
-        if label in kept:
-            points[label] = kept[label]
-            continue
-        _note(f"point {number} of {len(cells)}: {label}{clock.left(waiting)}")
-        try:
-            points[label] = _point(plan, workload, cell, keys[label])
-            clock.seconds[cell.bits] = points[label].seconds
-        except (InvariantError, ValueError) as error:
-            # A bug, or a codec that refuses its tensor: loud, and no reason to lose the other points.
-            failures[label] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            console.print(f"[red]{escape(label)}[/red]: {escape(failures[label])}", highlight=False)
-        waiting.remove(cell.bits)
-    return points, failures
+    first = {FLOAT: float_point(plan, workload)}
+    points, failures = gather(
+        cells,
+        lambda cell: plan.load(cell.bits.label, keys[cell.bits.label], Point),
+        lambda cell: _point(plan, workload, cell, keys[cell.bits.label]),
+        plan.out,
+    )
+    return first | points, failures
 
 
-def _float(plan: Plan, workload: Workload) -> Point:
+def float_point(plan: Plan, workload: Workload) -> Point:
+    """The float model's point, from disk or measured."""
     key = plan.key(workload, None)
-    point = plan.load(FLOAT, key)
+    point = plan.load(FLOAT, key, Point)
     if point is None:
         began, evaluation = time.monotonic(), plan.evaluation(workload)
         evaluation.float_baseline()

@@ -2,22 +2,24 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
+from rich.markup import escape
 
-from golden.errors import UserError
+from golden.errors import InvariantError, UserError
 from golden.reconstruction import best_device
 from golden.scheme import Scheme
 from reports.checkpoint import key_of
 from reports.choice import Bits
 from reports.evaluation import Evaluation
+from reports.progress import console
 from reports.row import Count, Row, Seconds
 from reports.tables import Level, Tables, slug
 from reports.tool_versions import tool_versions
@@ -50,6 +52,9 @@ class Point(Row):
     tables: Tables
     predictions: dict[Level, tuple[Count, ...]]
     """Class of every image, in order."""
+
+
+P = TypeVar("P", bound=Point)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,10 +95,10 @@ class Plan:
             save_programs=False,
         )
 
-    def load(self, label: str, key: str) -> Point | None:
-        """The finished point; a file that is absent, damaged or of another key is none."""
+    def load(self, label: str, key: str, kind: type[P]) -> P | None:
+        """The finished point; a file that is absent, damaged, of another key or kind is none."""
         try:
-            point = Point.model_validate_json(self._file(label).read_bytes())
+            point = kind.model_validate_json(self._file(label).read_bytes())
         except (OSError, ValidationError):
             return None
         return point if point.key == key else None
@@ -111,6 +116,43 @@ class Plan:
 
     def _file(self, label: str) -> Path:
         return self.out / FOLDER / f"{slug(label)}.json"
+
+
+def gather(
+    cells: Sequence[Cell],
+    load: Callable[[Cell], P | None],
+    measure: Callable[[Cell], P],
+    place: Path,
+) -> tuple[dict[str, P], dict[str, str]]:
+    """Points by label, those that `load` finds and the others measured one by one; and by label what broke.
+
+    Whatever breaks in one point, a bug or a codec that refuses its tensor, is said aloud and costs no other point.
+    """
+    kept = {cell.bits.label: point for cell in cells if (point := load(cell))}
+    if kept:
+        _note(f"{len(kept)} of {len(cells)} points taken from {place / FOLDER}")
+    points: dict[str, P] = {}
+    failures: dict[str, str] = {}
+    clock = Clock({cell.bits: kept[cell.bits.label].seconds for cell in cells if cell.bits.label in kept})
+    waiting = [cell.bits for cell in cells if cell.bits.label not in kept]
+    for number, cell in enumerate(cells, 1):
+        label = cell.bits.label
+        if label in kept:
+            points[label] = kept[label]
+            continue
+        _note(f"point {number} of {len(cells)}: {label}{clock.left(waiting)}")
+        try:
+            points[label] = measure(cell)
+            clock.seconds[cell.bits] = points[label].seconds
+        except (InvariantError, ValueError) as error:
+            failures[label] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            console.print(f"[red]{escape(label)}[/red]: {escape(failures[label])}", highlight=False)
+        waiting.remove(cell.bits)
+    return points, failures
+
+
+def _note(text: str) -> None:
+    console.print(escape(text), highlight=False)
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from reports.row import Count, Percent, Row
 from reports.tables import FLOAT, Tables, slug
+from reports.tradeoff.rows import RESOURCES, UNITS
 
 Named = tuple[str, "Metric"]
 
@@ -31,7 +32,7 @@ def derive(tables: Tables, clock_mhz: float | None) -> dict[str, Metric]:
     named: dict[str, Metric] = {}
     for part in (_accuracy(tables), _fidelity(tables), _cycles(tables, clock_mhz), _exactness(tables),
                  _overflows(tables), _verification(tables), _area(tables), _speed(tables), _kernels(tables),
-                 _profile(tables)):  # fmt: skip
+                 _profile(tables), _designs(tables)):  # fmt: skip
         for name, metric in part:
             if name in named:
                 raise ValueError(
@@ -204,3 +205,15 @@ def _profile(tables: Tables) -> Iterator[Named]:
     for (run, unit), milliseconds in totals.items():
         name = f"profile__{slug(unit)}{_suffix(tables, run)}"
         yield name, Metric(value=milliseconds, unit="ms", higher_is_better=False)
+
+
+def _designs(tables: Tables) -> Iterator[Named]:
+    """Of a trade-off; accuracy and cycles have metrics of their own, those of a design add what it costs."""
+    for row in tables.areas:
+        place = f"design__{slug(row.run)}__{slug(row.target)}"
+        for resource in RESOURCES:
+            if (amount := getattr(row, resource)) is not None:
+                unit = UNITS.get(resource, resource)
+                yield f"{place}__{resource}", Metric(value=amount, unit=unit, higher_is_better=False)
+        if row.fmax_mhz is not None:
+            yield f"{place}__fmax", Metric(value=row.fmax_mhz, unit="MHz", higher_is_better=True)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from reports.bench_tables import KernelSpeed, Speed, UnitTime
 from reports.overflow_table import Overflow
 from reports.row import Amount, Count, Fraction, Label, Megahertz, Percent, Positive, Row, Seconds
+from reports.tradeoff.rows import Design, DesignArea, DesignPart
 
 FLOAT = "float"
 """Level and run label of the unquantised model: one baseline for all runs."""
@@ -206,6 +207,9 @@ class Tables(Row):
     speed: tuple[Speed, ...] = ()
     kernels: tuple[KernelSpeed, ...] = ()
     profile: tuple[UnitTime, ...] = ()
+    designs: tuple[Design, ...] = ()
+    parts: tuple[DesignPart, ...] = ()
+    areas: tuple[DesignArea, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -220,6 +224,9 @@ class Tables(Row):
         _unique("speed", ((r.run, r.implementation) for r in self.speed))
         _unique("kernels", ((r.kernel, r.implementation) for r in self.kernels))
         _unique("profile", ((r.run, r.layer, r.unit) for r in self.profile))
+        _unique("designs", (r.run for r in self.designs))
+        _unique("parts", ((r.run, r.unit, r.edge, r.target) for r in self.parts))
+        _unique("areas", ((r.run, r.target) for r in self.areas))
         return self
 
     @property

@@ -1,0 +1,118 @@
+"""The hardware that a program needs on an accelerator: which unit, at which parameters, how many times."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from pydantic import JsonValue
+
+from golden.formats import Integer
+from golden.program import Program
+from reports.row import Label, Positive, Row
+from sim.accelerator import Accelerator
+from sim.registry import unit_class, unit_of
+from sim.unit import Unit
+
+_BLOCK = re.compile(r"^(stages\.\d+\.|layers\.\d+\.)?blocks\.\d+\.")
+
+
+class Need(Row):
+    """One kind of unit of a program, at the widest of its parameter sets, in the blocks or outside of them."""
+
+    unit: Label
+    edge: bool
+    """Outside the blocks: patch embedding, patch merging, head. Their operands may be wider than any in a block."""
+    parameters: dict[str, JsonValue]
+    """The specification's fields; a format is an object with bits and signed."""
+    specs: Positive
+    """Different parameter sets in the program."""
+    operations: tuple[Label, ...]
+    """Names of the operations without their block, each once."""
+
+    @property
+    def spec(self) -> Unit:
+        """The specification itself."""
+        return unit_class(self.unit)(**{name: _read(value) for name, value in self.parameters.items()})
+
+
+def needs_of(program: Program) -> tuple[Need, ...]:
+    """What each unit of the program must be able to do, in the order of first use.
+
+    Parameter sets of one unit differ by layer in constants, such as zero points and tables, sometimes in widths.
+    Hardware that serves all of them is at least as wide as the widest, which stands for it: the one with the most
+    bits in its ports, then in its constants.
+    """
+    specs: dict[tuple[str, bool], dict[Unit, None]] = defaultdict(dict)
+    operations: dict[tuple[str, bool], dict[str, None]] = defaultdict(dict)
+    for operation in program.operations:
+        if operation.unit != "move":
+            key = operation.unit, is_edge(operation.name)
+            specs[key].setdefault(unit_of(program, operation))
+            operations[key].setdefault(_BLOCK.sub("", operation.name))
+    return tuple(
+        Need(
+            unit=unit,
+            edge=edge,
+            parameters=_written(max(found, key=width)),
+            specs=len(found),
+            operations=tuple(operations[unit, edge]),
+        )
+        for (unit, edge), found in specs.items()
+    )
+
+
+def is_edge(operation: str) -> bool:
+    """Whether an operation lies outside the blocks.
+
+    >>> is_edge("blocks.3.attn.qkv_acc"), is_edge("patch_embed.proj_acc")
+    (False, True)
+    """
+    return not _BLOCK.match(operation)
+
+
+def merged(one: Need, other: Need) -> Need:
+    """What serves both: the wider of the two."""
+    wider = max(one, other, key=lambda need: width(need.spec))
+    # Sets that occur in both places are few: zero points and tables are each layer's own.
+    return wider.model_copy(
+        update={"specs": one.specs + other.specs, "operations": (*one.operations, *other.operations)}
+    )
+
+
+def width(spec: Unit) -> tuple[int, int, str]:
+    """Bits of all ports, then of all constants; the text decides between equals, so that the choice is stable."""
+    ports = [*spec.inputs.values(), *spec.outputs.values()]
+    constants = [value for field in fields(spec) for value in _integers(getattr(spec, field.name))]
+    return (
+        sum(port.format.bits * port.lanes for port in ports),
+        sum(abs(value).bit_length() for value in constants),
+        repr(spec),
+    )
+
+
+def copies(accelerator: Accelerator, unit: str) -> int:
+    """How many of `unit` the accelerator has."""
+    return accelerator.shares[unit].width
+
+
+def _integers(value: Any) -> list[int]:
+    if isinstance(value, tuple):
+        return [item for entry in value for item in _integers(entry)]
+    return [value] if isinstance(value, int) else []
+
+
+def _written(spec: Unit) -> dict[str, JsonValue]:
+    def plain(value: Any) -> JsonValue:
+        if isinstance(value, Integer):
+            return {"bits": value.bits, "signed": value.signed}
+        return [plain(entry) for entry in value] if isinstance(value, tuple) else value
+
+    return {field.name: plain(getattr(spec, field.name)) for field in fields(spec)}
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Integer(**value)
+    return tuple(_read(entry) for entry in value) if isinstance(value, list | tuple) else value
