@@ -61,6 +61,10 @@ class Placement:
         self._maker = {operation.output: operation for operation in program.operations}
         self._stored = self._find_stored()
         self._spilled = self._find_spilled()
+        readers = (
+            o for o in program.operations for _, view in self._views(o) if self._root(view) == program.input
+        )
+        self._first_reader = next(readers, None)
 
     def traffic(self, operation: Operation, array: Array | None) -> Traffic:
         """What `operation` moves; `array` is the share of a matrix unit."""
@@ -71,6 +75,8 @@ class Placement:
             for port, view in self._views(operation)
             if self._root(view) in self._spilled
         )
+        if operation is self._first_reader and self._program.input not in self._spilled:
+            activations += self._bytes(self._program.input)
         output = self._root(operation.output)
         if output == operation.output and output in self._spilled:
             activations += self._bytes(output)

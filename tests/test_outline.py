@@ -14,6 +14,7 @@ from golden.errors import UserError
 from golden.families import from_timm
 from golden.images import calibration_batch
 from golden.lowering import lower
+from golden.lowering import scores as lowering_scores
 from golden.model import Model
 from golden.pretrained import load_model, timm
 from golden.program import Program
@@ -223,6 +224,19 @@ def test_every_format_is_outlined() -> None:
 
     assert set(site_formats()) == KINDS
     assert FINE_BITS.keys() < KINDS
+
+
+@pytest.mark.parametrize("name", ["LOG_CODES", "PROBABILITIES"])
+def test_rows_of_scores_have_the_widths_of_lowering(name: str) -> None:
+    real, plain = (getattr(module, name).parameters(197) for module in (lowering_scores, outline_steps))
+    assert real.keys() == plain.keys()
+    for key, value in real.items():
+        if key == "exp_base":
+            assert plain[key][0] == value[0] == max(value)
+        if isinstance(value, list):
+            assert (len(plain[key]), any(plain[key])) == (len(value), any(value))
+        else:
+            assert plain[key] == value
 
 
 def test_a_scheme_file_is_checked(tmp_path: Any) -> None:

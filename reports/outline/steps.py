@@ -24,29 +24,40 @@ class ScoreWidths:
     exp_bits: int
     exp_base: int
     """First and largest entry of the table, which decides the width of the sum."""
+    exp_segments: int
     log_frac_bits: int
     log_segments: int = 16
 
     def parameters(self, tokens: int) -> dict[str, Parameter]:
-        """Parameters of a unit for rows of `tokens` scores; one flat exp segment, which takes the same cycles."""
+        """Parameters of a unit for rows of `tokens` scores; of the tables the sizes count, and that none is flat."""
         return {
             "score_bits": self.score.bits,
             "score_frac_bits": self.frac_bits,
             "max_length": tokens,
             "exp_bits": self.exp_bits,
             "log_frac_bits": self.log_frac_bits,
-            "exp_base": [self.exp_base],
-            "exp_slope": [0],
-            "log_base": [0] * self.log_segments,
-            "log_slope": [0] * self.log_segments,
+            "exp_base": [self.exp_base] * self.exp_segments,
+            "exp_slope": [1] * self.exp_segments,
+            "log_base": [1] * self.log_segments,
+            "log_slope": [1] * self.log_segments,
         }
 
 
 LOG_CODES = ScoreWidths(
-    score=Integer(bits=18, signed=True), frac_bits=9, exp_bits=18, exp_base=262024, log_frac_bits=12
+    score=Integer(bits=18, signed=True),
+    frac_bits=9,
+    exp_bits=18,
+    exp_base=262024,
+    exp_segments=8,
+    log_frac_bits=12,
 )
 PROBABILITIES = ScoreWidths(
-    score=Integer(bits=20, signed=True), frac_bits=11, exp_bits=20, exp_base=1048444, log_frac_bits=14
+    score=Integer(bits=20, signed=True),
+    frac_bits=11,
+    exp_bits=20,
+    exp_base=1048444,
+    exp_segments=16,
+    log_frac_bits=14,
 )
 
 
