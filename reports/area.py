@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
+
 from golden.errors import InvariantError
 from reports.progress import bar, console
 from reports.results import UnitArea
@@ -37,7 +39,7 @@ def measure_points(
     with bar("synthesis, place and route", len(jobs)) as advance:
         for job, found in synthesize_all(jobs, cache, parallel, advance):
             if isinstance(found, SynthesisError):
-                console.print(f"[red]{found}[/red]", highlight=False)
+                console.print(f"[red]{escape(str(found))}[/red]", highlight=False)
             else:
                 areas[job] = found
     return [_row(point, areas[job]) for point, job in pairs if job in areas]

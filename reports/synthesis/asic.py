@@ -51,7 +51,10 @@ def asic_tools(liberty: Liberty) -> dict[str, str]:
 
 
 def map_to_gates(source: str, liberty: Liberty, folder: Path, timeout: float = TIMEOUT_S) -> Netlist:
-    """RTLIL `source` in cells of `liberty`, made in `folder`; memories become registers and multiplexers."""
+    """RTLIL `source` in cells of `liberty`, made in `folder`; memories become registers and multiplexers.
+
+    Raises SynthesisError when a cell remains that the file has not, or states no area of.
+    """
     (folder / "unit.il").write_text(source)
     (folder / FILE).write_text(liberty.text)
     yosys(
@@ -65,6 +68,8 @@ def map_to_gates(source: str, liberty: Liberty, folder: Path, timeout: float = T
     )
     module = read_json(folder / "netlist.json")["modules"][TOP]
     cells = Counter(cell["type"] for cell in module["cells"].values())
+    for cell in cells:
+        liberty.area(cell)
     return Netlist(
         module=module, verilog=(folder / "netlist.v").read_text(), cells=dict(sorted(cells.items()))
     )
