@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from rtl.cosim.bench import QUIET_CYCLES
-from rtl.cosim.runner import RESETS, first_rows, payloads
-from sim.unit import Beats, Port, Unit
+from rtl.cosim.vectors import RESETS, first_rows, payloads
+from sim.unit import Beats, Codes, Port, Unit
 
 ENDS = Path(__file__).with_suffix(".v")
 """What drives a stream and what takes from one: the fixed part of every testbench."""
@@ -30,6 +30,8 @@ class Instance:
     """Declarations and the instantiation."""
     widths: Mapping[str, int]
     """Bits of each `<stream>__payload`; those above the port's own payload are expected to be 0."""
+    taken: Callable[[Codes], Codes] = lambda cycles: cycles
+    """Cycles in which an input takes its beats without stalls, from those in which the unit does."""
 
 
 Connect = Callable[[Unit, str], Instance]
@@ -62,8 +64,9 @@ def verilog_testbench(
     the output beats compared, or one line `FAIL ...` and ends with `$fatal`. Raises InvariantError for a stream
     without beats, and where the first rows behave otherwise when others follow them.
     """
-    beats = dict(inputs) | spec.run(**inputs)
+    instance, beats = connect(spec, top), dict(inputs) | spec.run(**inputs)
     cycles, few = spec.timing(**inputs), _few(spec, inputs, beats)
+    cycles |= {name: instance.taken(cycles[name]) for name in spec.inputs}
     few_end = max(int(cycles[name][count - 1]) for name, count in few.items())
     moves = np.unique(np.concatenate(list(cycles.values())))
     about = _About(
@@ -73,7 +76,7 @@ def verilog_testbench(
         counts={name: len(beat.last) for name, beat in beats.items()},
         few=few,
     )
-    files = {"tb.v": ENDS.read_text() + _top(spec, connect(spec, top), about)}
+    files = {"tb.v": ENDS.read_text() + _top(spec, instance, about)}
     for name, port in (dict(spec.inputs) | dict(spec.outputs)).items():
         files[f"{name}.beats.hex"] = "".join(f"{word}\n" for word in payloads(beats[name], port))
         files[f"{name}.cycles.hex"] = "".join(f"{cycle:x}\n" for cycle in cycles[name].tolist())

@@ -1,19 +1,33 @@
 """A component as Verilog text: Amaranth to RTLIL, then Yosys in a child process; deterministic."""
 
+import re
 import subprocess
 import sys
 import tempfile
 from dataclasses import fields
 from pathlib import Path
+from typing import Protocol
 
 from amaranth.back import rtlil
 
-from rtl.stream import StreamUnit
+from sim.unit import Unit
 
 _YOSYS = (
     "import sys; from pyosys import libyosys as ys; design = ys.Design(); "
     "[ys.run_pass(line, design) for line in sys.stdin.read().splitlines()]"
 )
+
+
+_TABLE = re.compile(
+    r"  initial begin\n((?:    (?P<memory>\\\S+ |\w+)\[\d+\] = \d+'h[0-9a-f]+;\n)(?:    (?P=memory)\[.*\n)*)  end\n"
+)
+"""Yosys' way to write a memory's first contents, a word a line in the order of the addresses."""
+
+
+class Hardware(Protocol):
+    """An Amaranth component that says what it was made from: a unit, or a wrapper around one."""
+
+    spec: Unit
 
 
 class YosysError(RuntimeError):
@@ -35,12 +49,12 @@ def yosys(*commands: str) -> str:
     return done.stdout
 
 
-def rtlil_text(component: StreamUnit, name: str) -> str:
+def rtlil_text(component: Hardware, name: str) -> str:
     """RTLIL of `component` with `name` as its top module, without source positions."""
     return str(rtlil.convert(component, name=name, emit_src=False))
 
 
-def verilog(component: StreamUnit, name: str) -> str:
+def verilog(component: Hardware, name: str) -> str:
     """Verilog of `component` with `name` as its top module, under a comment that lists its spec.
 
     A loop of combinational logic (Amaranth's check), an undriven or a multiply driven wire (Yosys') is an error
@@ -62,9 +76,28 @@ def verilog(component: StreamUnit, name: str) -> str:
     return header(component, name) + text.partition("\n")[2]  # in place of the generator's line
 
 
-def header(component: StreamUnit, name: str) -> str:
+def header(component: Hardware, name: str) -> str:
     """Comment with the unit's parameters, one a line, in the order of the spec."""
     spec = component.spec
     lines = [f"{name}: made by vitrtl from {type(spec).__name__} with"]
     lines += [f"  {field.name} = {getattr(spec, field.name)}" for field in fields(spec)]
     return "".join(f"// {line}\n" for line in lines)
+
+
+def with_table_files(text: str, name: str) -> tuple[str, dict[str, str]]:
+    """Verilog that reads each of its tables by `$readmemh`, and the files `<name>_<n>.mem` that it reads, by name.
+
+    A table is a memory whose first contents are not all 0. `text` is what `verilog` gave.
+    """
+    files: dict[str, str] = {}
+
+    def by_file(block: re.Match[str]) -> str:
+        words = re.findall(r"'h([0-9a-f]+);", block[1])
+        if not any(int(word, 16) for word in words):
+            return block[0]  # a memory of the datapath, which is only zero at power-up
+        file = f"{name}_{len(files)}.mem"
+        files[file] = "".join(f"{word}\n" for word in words)
+        # With both addresses, for Verilog of before and after 2005 differ in which end comes first without them.
+        return f'  initial $readmemh("{file}", {block["memory"]}, 0, {len(words) - 1});\n'
+
+    return _TABLE.sub(by_file, text), files
