@@ -162,7 +162,7 @@ class Placement:
         if whole <= room:
             return Passes(1, 1)
         strips = -(-shape.columns // array.columns)
-        strip = -(-whole * min(array.columns, shape.columns) // shape.columns)
+        strip = -(-whole * array.columns // shape.columns)
         return Passes(strips, 1 if strip <= room else -(-shape.rows // array.rows))
 
 

@@ -178,6 +178,31 @@ def test_weights_of_deit_base() -> None:
         assert crossed == (12 * block + outside) * bits // 8 + 8 * (12 * biases + outside_biases)
 
 
+def deit_tiny(scheme: str, of: Memory) -> dict[str, Traffic]:
+    """Bytes of each operation of DeiT-Tiny at W4/A4: 197 tokens of 192 channels, MLP of 768."""
+    formats = Formats(scheme=read_scheme(scheme), weight_bits=4, act_bits=4, capacity_at=lambda _: 2)
+    accelerator = replace(Accelerator.load(), memory=of)
+    entries = schedule(outline(sizes_of("deit_tiny_patch16_224"), formats), accelerator)
+    return {entry.operation: entry.traffic for entry in entries if entry.traffic is not None}
+
+
+def test_the_residual_stream_is_stored_as_its_sites_codes() -> None:
+    """16 bits where it is stored as it is, FQ-ViT's 8 where it has a format of its own, which its decoder reads."""
+    codes, tight = 197 * 192, memory(16, 1, 1)
+    assert deit_tiny("repq", tight)["blocks.0.norm1"].activations == codes * 2 + codes // 2
+    found = deit_tiny("fqvit", tight)
+    assert found["blocks.0.norm1"].activations == codes + codes // 2
+    assert found["blocks.0.attn.residual"].activations == codes
+    assert found["blocks.0.attn.residual_aligned"].activations == 0
+
+
+def test_constants_at_their_width() -> None:
+    """Position and class embeddings as residual codes; weights behind log2 codes, whose channels are columns, at 4 bits."""
+    large = memory(16, 1 << 20, 1 << 20)
+    assert deit_tiny("repq", large)["embed"].constants == (197 + 1) * 192 * 2
+    assert deit_tiny("adfq", large)["blocks.0.mlp.fc2_acc"].constants == 768 * 192 // 2
+
+
 GOOD = """clock_mhz = 100
 [memory]
 bandwidth_bytes_per_cycle = 16
