@@ -197,7 +197,7 @@ def test_the_residual_stream_is_stored_as_its_sites_codes() -> None:
 
 
 def test_constants_at_their_width() -> None:
-    """Position and class embeddings as residual codes; weights behind log2 codes, whose channels are columns, at 4 bits."""
+    """Position and class embeddings as residual codes; weights behind log2 codes, channels in columns, at 4 bits."""
     large = memory(16, 1 << 20, 1 << 20)
     assert deit_tiny("repq", large)["embed"].constants == (197 + 1) * 192 * 2
     assert deit_tiny("adfq", large)["blocks.0.mlp.fc2_acc"].constants == 768 * 192 // 2
