@@ -7,7 +7,7 @@ from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from golden.errors import UserError
 from reports.metrics import Metric
@@ -74,7 +74,8 @@ def verdict(before: Metric | None, after: Metric | None) -> Verdict:
 
     An accuracy has changed for certain only where neither 95 % interval holds the other's figure.
 
-    >>> verdict(Metric(value=10, unit="LUT", higher_is_better=False), Metric(value=9, unit="LUT", higher_is_better=False))
+    >>> small = Metric(value=9, unit="LUT", higher_is_better=False)
+    >>> verdict(Metric(value=10, unit="LUT", higher_is_better=False), small)
     'better'
     """
     if before is None:
@@ -107,7 +108,7 @@ def differing(before: Results, after: Results) -> list[tuple[str, str, str]]:
 
 def table(found: list[Change]) -> Table:
     """All that changed."""
-    shown = Table("", "metric", "before", "after", "difference", "unit", "better is")
+    shown = Table("", Column("metric", overflow="fold"), "before", "after", "difference", "unit", "better is")
     for change in found:
         if change.verdict == "same":
             continue

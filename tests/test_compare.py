@@ -63,6 +63,7 @@ def compare(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> int:
 def test_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     one, other = results(tmp_path / "a", 100), results(tmp_path / "b", 90, model="n")
     assert compare(monkeypatch, one, other / "results.json") == 0
     out = capsys.readouterr().out
