@@ -2,14 +2,14 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from golden.errors import UserError
-from sim.registry import unit_names
+from sim.registry import operation_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,8 @@ class Memory:
         return max(compute, transfer) if self.double_buffered else compute + transfer
 
 
-MEMORY = "memory"
-"""The table of the description that is no unit."""
+MEMORY, EDGE = "memory", "edge"
+"""The tables of the description that are no unit."""
 Share = Array | Lanes | Copies
 _SHARES: tuple[type[Share], ...] = (Array, Lanes, Copies)
 
@@ -92,16 +92,22 @@ class Accelerator:
     """Unit name -> how many of it."""
     memory: Memory | None = None
     """None: memory is not modelled, every operand is there when its unit wants it."""
+    edge: Mapping[str, Share] = field(default_factory=dict)
+    """Unit name -> how many of it serve what lies outside the blocks, and only that; other units serve both."""
 
     def __post_init__(self) -> None:
         if self.clock_mhz < 1:
             raise ValueError(f"clock_mhz must be at least 1, not {self.clock_mhz}")
-        for unit, share in self.shares.items():
-            for field in fields(share):
-                if getattr(share, field.name) < 1:
+        for unit, share in (*self.shares.items(), *self.edge.items()):
+            for size in fields(share):
+                if getattr(share, size.name) < 1:
                     raise ValueError(
-                        f"{unit}: {field.name} must be at least 1, not {getattr(share, field.name)}"
+                        f"{unit}: {size.name} must be at least 1, not {getattr(share, size.name)}"
                     )
+
+    def share_of(self, operation: str, unit: str) -> Share | None:
+        """What `operation` runs on; None where the accelerator has nothing of the kind."""
+        return self.edge[unit] if is_edge(operation) and unit in self.edge else self.shares.get(unit)
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Accelerator":
@@ -117,10 +123,20 @@ class Accelerator:
             raise UserError(f"{source} is not a readable accelerator description: {error}") from error
         clock_mhz = _positive(entries.pop("clock_mhz", None), f"{source}: clock_mhz")
         for name in entries:
-            _known(name, ("clock_mhz", MEMORY, *unit_names()), f"{source}:")
+            _known(name, ("clock_mhz", MEMORY, EDGE, *operation_units()), f"{source}:")
         memory = None if MEMORY not in entries else _memory(entries.pop(MEMORY), f"{source}: [{MEMORY}]")
+        edge = _edge(entries.pop(EDGE, {}), f"{source}: [{EDGE}]")
         shares = {name: _share(table, f"{source}: [{name}]") for name, table in entries.items()}
-        return cls(clock_mhz=clock_mhz, shares=shares, memory=memory)
+        return cls(clock_mhz=clock_mhz, shares=shares, memory=memory, edge=edge)
+
+
+def is_edge(operation: str) -> bool:
+    """Whether an operation lies outside the blocks: patch embedding, patch merging, head, last norm.
+
+    >>> is_edge("blocks.3.attn.qkv_acc"), is_edge("patch_embed.proj_acc")
+    (False, True)
+    """
+    return "blocks." not in operation
 
 
 def _share(table: Any, where: str) -> Share:
@@ -135,6 +151,15 @@ def _share(table: Any, where: str) -> Share:
             return kind(**{name: _positive(value, f"{where} {name}") for name, value in table.items()})
     choices = ", or ".join(" and ".join(names) for names in keys.values())
     raise UserError(f"{where} has {', '.join(table) or 'no key'}; it needs {choices}")
+
+
+def _edge(table: Any, where: str) -> dict[str, Share]:
+    """One share for each unit in the table."""
+    if not isinstance(table, dict):
+        raise UserError(f"{where} must hold tables of units, such as [{EDGE}.mac]")
+    for name in table:
+        _known(name, operation_units(), where)
+    return {name: _share(entry, f"{where[:-1]}.{name}]") for name, entry in table.items()}
 
 
 def _memory(table: Any, where: str) -> Memory:

@@ -12,10 +12,18 @@ from sim import units
 from sim.checks import extremes
 from sim.unit import Unit
 
+COMPOSED = frozenset({"systolic_array"})
+"""Units that hold another: a program names the one inside, and an accelerator says how many of those there are."""
+
 
 def unit_names() -> tuple[str, ...]:
     """Registry names, which are the file names in sim/units."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(units.__path__)))
+
+
+def operation_units() -> tuple[str, ...]:
+    """Units that an operation of a program may name: all but those built of others."""
+    return tuple(name for name in unit_names() if name not in COMPOSED)
 
 
 @cache
@@ -45,6 +53,8 @@ def unit_of(program: Program, operation: Operation) -> Unit:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in operation.parameters.items()
     }
+    if operation.unit in COMPOSED:
+        raise InvariantError(f"operation {operation.name}: no operation runs on {operation.unit} itself")
     kind = unit_class(operation.unit)
     for field in fields(kind):
         operand = field.name.removesuffix("_format")

@@ -11,8 +11,8 @@ r × c outputs takes
 
 where `cycles(1, K)` is the multiply-accumulator's own closed form for one sum of K terms: operands enter at the edge
 and move one place per cycle, so the farthest place starts (r − 1) + (c − 1) later, and the r outputs of a column
-leave through one port, the last r − 1 cycles after the first. Over all tiles Σ r = M · (tiles across) and
-Σ c = N · (tiles down), which gives the closed form in `_array_cycles`.
+leave through one port, the last r − 1 cycles after the first. This is the unit `systolic_array`, cycle for cycle.
+Over all tiles Σ r = M · (tiles across) and Σ c = N · (tiles down), which gives the closed form in `array_cycles`.
 """
 
 from collections import Counter
@@ -85,7 +85,7 @@ def cycles_by_unit(entries: Sequence[OperationCycles]) -> dict[str, int]:
 def _cost(
     program: Program, operation: Operation, accelerator: Accelerator, placement: Placement | None
 ) -> OperationCycles:
-    share = accelerator.shares.get(operation.unit)
+    share = accelerator.share_of(operation.name, operation.unit)
     if share is None:
         raise UserError(f"the accelerator has no [{operation.unit}], which {operation.name} runs on")
     unit: Any = unit_of(_operands(program, operation), operation)
@@ -98,7 +98,7 @@ def _cost(
     if isinstance(share, Array):
         shape = matrix_shape(program, operation)
         work *= shape.depth
-        cycles = _array_cycles(shape, share, unit.cycles(1, shape.depth))
+        cycles = array_cycles(shape, share, unit.cycles(1, shape.depth))
     elif isinstance(share, Copies):
         rows = work // output[-1]
         cycles = unit.cycles(-(-rows // share.copies), output[-1])
@@ -147,7 +147,7 @@ def _share_kind(operation: Operation, unit: Any) -> type[Array] | type[Copies] |
     return Copies if "rows" in signature(unit.cycles).parameters else Lanes
 
 
-def _array_cycles(shape: MatrixShape, array: Array, sum_cycles: int) -> int:
+def array_cycles(shape: MatrixShape, array: Array, sum_cycles: int) -> int:
     """Cycles of all tiles, `sum_cycles` being those of one sum in one place of the array."""
     down, across = -(-shape.rows // array.rows), -(-shape.columns // array.columns)
     tiles = down * across

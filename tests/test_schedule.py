@@ -14,7 +14,7 @@ from golden.formats import Integer
 from golden.program import Operation, Program, Tensor
 from golden.softmax_tables import softmax_tables
 from sim.accelerator import Accelerator, Array, Copies, Lanes
-from sim.registry import unit_names, unit_of
+from sim.registry import operation_units, unit_of
 from sim.schedule import OperationCycles, cycles_by_unit, cycles_per_image, schedule
 from sim.units.mac import Mac
 
@@ -224,7 +224,7 @@ def test_a_unit_that_costs_nothing_raises(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_default_accelerator_has_every_unit() -> None:
     default = Accelerator.load()
-    assert set(default.shares) == set(unit_names())
+    assert set(default.shares) == set(operation_units())
     assert default.clock_mhz > 0
 
 

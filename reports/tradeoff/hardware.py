@@ -10,7 +10,7 @@ from rich.markup import escape
 from reports.progress import bar, console
 from reports.registry import entry
 from reports.synthesis import Area, Job, SynthesisError, Target, synthesize_all
-from reports.tradeoff.needs import Need, copies, merged
+from reports.tradeoff.needs import Need, fit
 from reports.tradeoff.points import SweptPoint
 from reports.tradeoff.rows import DesignPart
 from sim.accelerator import Accelerator
@@ -52,30 +52,23 @@ def fitted(
 ) -> Fitting:
     """Synthesises what the points need on the accelerators; what fails is said aloud and costs nothing else."""
     needs = {
-        label if len(accelerators) == 1 else f"{label} on {name}": _fit(point.needs, accelerator)
+        label if len(accelerators) == 1 else f"{label} on {name}": fit(point.needs, accelerator)
         for label, point in points.items()
         for name, accelerator in accelerators.items()
     }
-    found = _synthesised({(need.unit, need.spec) for fit in needs.values() for need, _ in fit}, wanted)
+    specs = {(need.unit, need.spec) for fitting in needs.values() for need, _ in fitting}
+    found = _synthesised(specs, wanted)
     parts = {
         (run, target): tuple(
-            _part(run, need, count, target, found[need.unit, need.spec, target]) for need, count in fit
+            _part(run, need, count, target, found[need.unit, need.spec, target]) for need, count in fitting
         )
-        for run, fit in needs.items()
+        for run, fitting in needs.items()
         for target in wanted.targets
     }
     failed = {
         (unit, str(error)): None for (unit, _, _), error in found.items() if isinstance(error, SynthesisError)
     }
     return Fitting(parts=parts, failures=tuple(text for _, text in failed))
-
-
-def _fit(needs: tuple[Need, ...], accelerator: Accelerator) -> list[tuple[Need, int]]:
-    """Each unit the accelerator must have, and how many."""
-    of_unit: dict[str, Need] = {}
-    for need in needs:
-        of_unit[need.unit] = merged(of_unit[need.unit], need) if need.unit in of_unit else need
-    return [(need, copies(accelerator, unit)) for unit, need in of_unit.items()]
 
 
 def _synthesised(
@@ -100,6 +93,7 @@ def _part(run: str, need: Need, count: int, target: Target, area: Area | Synthes
     common: dict[str, Any] = {
         "run": run,
         "unit": need.unit,
+        "edge": need.edge,
         "spec": entry(need.unit).report.label(need.spec),
         "specs": need.specs,
         "copies": count,

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from golden.formats import Integer
 from golden.program import Program
 from reports.row import Label, Positive, Row
-from sim.accelerator import Accelerator
+from sim.accelerator import Accelerator, is_edge
 from sim.registry import unit_class, unit_of
 from sim.unit import Unit
 
@@ -63,15 +63,6 @@ def needs_of(program: Program) -> tuple[Need, ...]:
     )
 
 
-def is_edge(operation: str) -> bool:
-    """Whether an operation lies outside the blocks.
-
-    >>> is_edge("blocks.3.attn.qkv_acc"), is_edge("patch_embed.proj_acc")
-    (False, True)
-    """
-    return not _BLOCK.match(operation)
-
-
 def merged(one: Need, other: Need) -> Need:
     """What serves both: the wider of the two."""
     wider = max(one, other, key=lambda need: width(need.spec))
@@ -92,9 +83,19 @@ def width(spec: Unit) -> tuple[int, int, str]:
     )
 
 
-def copies(accelerator: Accelerator, unit: str) -> int:
-    """How many of `unit` the accelerator has."""
-    return accelerator.shares[unit].width
+def fit(needs: tuple[Need, ...], accelerator: Accelerator) -> list[tuple[Need, int]]:
+    """Each unit that the accelerator must have for the needs, and how many: those of its edge apart."""
+    found: dict[tuple[str, bool], Need] = {}
+    for need in needs:
+        key = need.unit, need.edge and need.unit in accelerator.edge
+        found[key] = merged(found[key], need) if key in found else need
+    return [
+        (
+            need.model_copy(update={"edge": edge}),
+            (accelerator.edge if edge else accelerator.shares)[unit].width,
+        )
+        for (unit, edge), need in found.items()
+    ]
 
 
 def _integers(value: Any) -> list[int]:
