@@ -114,12 +114,12 @@ class Weights(NamedTuple):
     @property
     def columns(self) -> int:
         """N."""
-        return self.values.shape[2]
+        return int(self.values.shape[2])
 
     @property
     def row_reach(self) -> int:
         """Bound on every partial sum of terms: no shift brings a negative one above −1."""
-        return (self.turned.row_reach << self.frac_bits) + self.values.shape[1]
+        return (self.turned.row_reach << self.frac_bits) + int(self.values.shape[1])
 
     def terms(self, kind: type[np.signedinteger[Any]] = np.int64) -> NDArray[Any]:
         """`[G, K, N]` with the fraction bits, in a type that holds them."""

@@ -161,7 +161,7 @@ class Gelu(Unit):
 
 
 @lru_cache(maxsize=128)
-def _all_codes(spec: Gelu) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _all_codes(spec: Gelu) -> NDArray[Any]:
     """The code of every input, the lowest first."""
     inputs = spec.inputs["h"].format
     codes = np.empty(1 << spec.in_bits, np.uint8 if spec.out_bits <= 8 else np.uint16)
