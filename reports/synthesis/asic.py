@@ -63,7 +63,8 @@ def map_to_gates(source: str, liberty: Liberty, folder: Path, timeout: float = T
         *FLAGS,
         "delete t:$scopeinfo",
         "write_json netlist.json",
-        "write_verilog -noattr -noexpr netlist.v",
+        # Without concatenations on the left of assignments, which OpenSTA does not read.
+        "write_verilog -noattr -noexpr -simple-lhs netlist.v",
         timeout=timeout,
     )
     module = read_json(folder / "netlist.json")["modules"][TOP]
