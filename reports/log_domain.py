@@ -54,6 +54,26 @@ def volume_rows(spec: LogDomainRows, rng: np.random.Generator, count: int) -> Be
     return Beats(scores[:, None], last)
 
 
+def in_beats(spec: LogDomainRows, rows: Beats) -> Beats:
+    """Rows of one score a beat with `spec.lanes` scores a beat, each row's last beat filled up with no score.
+
+    A row of nothing but the lowest score, which with several lanes is none, has the next one first.
+    """
+    if spec.lanes == 1:
+        return rows
+    starts = np.concatenate(([0], np.flatnonzero(rows.last) + 1))
+    lengths = np.diff(starts)
+    beats = -(-lengths // spec.lanes)
+    first = np.concatenate(([0], np.cumsum(beats)[:-1]))
+    codes = np.full(int(beats.sum()) * spec.lanes, spec.absent, np.int64)
+    codes[np.arange(rows.last.size) + np.repeat(first * spec.lanes - starts[:-1], lengths)] = rows.codes[:, 0]
+    empty = first[np.maximum.reduceat(codes, first * spec.lanes) == spec.absent]
+    codes[empty * spec.lanes] += 1
+    last = np.zeros(int(beats.sum()), np.bool_)
+    last[np.cumsum(beats) - 1] = True
+    return Beats(codes.reshape(-1, spec.lanes), last)
+
+
 def telling_rows(spec: LogDomainRows, candidates: Codes) -> list[Codes]:
     """Of the rows `candidates`, a few that tell the tables from every table with one entry off by one.
 
@@ -89,7 +109,7 @@ def row_reference(
     import torch
 
     i = inputs["i"]
-    scores = np.split(i.codes[:, 0], np.flatnonzero(i.last)[:-1] + 1)
+    scores = np.split(i.codes.reshape(-1), (np.flatnonzero(i.last)[:-1] + 1) * spec.lanes)
     parameters = reference_parameters(golden, spec)
     results = [golden(torch.from_numpy(row), **parameters).numpy() for row in scores]
-    return {"o": Beats(np.concatenate(results)[:, None], i.last)}
+    return {"o": Beats(np.concatenate(results).reshape(-1, spec.lanes), i.last)}

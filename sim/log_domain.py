@@ -23,11 +23,12 @@ def power_of_two(d: int, f: int, exp_base: Codes, exp_slope: Codes, segment_shif
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _sum_of_powers(
-    scores: Codes, x_max: int, f: int, exp_base: Codes, exp_slope: Codes, segment_shift: int
+    scores: Codes, x_max: int, f: int, exp_base: Codes, exp_slope: Codes, segment_shift: int, absent: int
 ) -> int:
     total = 0
     for x in scores:
-        total += power_of_two(x_max - x, f, exp_base, exp_slope, segment_shift, 0)
+        if x != absent:
+            total += power_of_two(x_max - x, f, exp_base, exp_slope, segment_shift, 0)
     return total
 
 
@@ -44,23 +45,23 @@ def _log2_sum(total: int, p_bits: int, g: int, log_base: Codes, log_slope: Codes
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def row_level(
     row: Codes, x_max: int, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
-    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, absent: int,
 ) -> int:  # fmt: skip
     """log2 of the row's sum of powers, plus `offset`; the scalars are those of `LogDomainRows`."""
-    total = _sum_of_powers(row, x_max, f, exp_base, exp_slope, exp_shift)
+    total = _sum_of_powers(row, x_max, f, exp_base, exp_slope, exp_shift, absent)
     return int(_log2_sum(total, p_bits, g, log_base, log_slope, log_shift) + offset)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def row_levels(
     rows: Codes, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
-    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, absent: int,
 ) -> Codes:  # fmt: skip
     """`row_level` of each of the rows `[rows, n]`."""
     levels = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
         levels[i] = row_level(
             rows[i], rows[i].max(), exp_base, exp_slope, log_base, log_slope,
-            exp_shift, log_shift, f, p_bits, g, offset,
+            exp_shift, log_shift, f, p_bits, g, offset, absent,
         )  # fmt: skip
     return levels

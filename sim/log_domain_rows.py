@@ -14,9 +14,10 @@ from sim.unit import Beats, Codes, Port, Unit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogDomainRows(Unit):
-    """A row unit that divides by the sum of powers in the log domain, one score or result per cycle.
+    """A row unit that divides by the sum of powers in the log domain, `lanes` scores or results per cycle.
 
-    The scores of a row pass three times: taken, summed, emitted. A unit of this kind states what it emits:
+    The scores of a row pass three times: taken, summed, emitted. With more than one lane the lowest score is none,
+    which fills up a row's last beat: `absent`. A unit of this kind states what it emits:
     `output_format`, `level_offset`, `rounding_half`, `emit_latency` and `emit`.
     """
 
@@ -38,6 +39,8 @@ class LogDomainRows(Unit):
     """log2(1 + u) at the start of each of its equal segments, in units of 2^−log_frac_bits."""
     log_slope: tuple[int, ...]
     """Rise of log2(1 + u) over the whole segment, in units of 2^−log_frac_bits."""
+    lanes: int = 1
+    """Scores, and results, of a beat: a power of two, 1 to 8."""
 
     # Pipeline of the RTL, in cycles; `timing` is made of these and cosimulation asserts them.
     read_latency: ClassVar[int] = 3
@@ -60,6 +63,8 @@ class LogDomainRows(Unit):
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be in [{low}, {high}], not {getattr(self, name)}")
+        if self.lanes not in (1, 2, 4, 8):
+            raise ValueError(f"lanes must be 1, 2, 4 or 8, not {self.lanes}")
         _check_segments("exp", self.exp_base, self.exp_slope, self.score_frac_bits)
         _check_segments("log", self.log_base, self.log_slope, LOG_INDEX_BITS)
         self._check_tables()
@@ -108,13 +113,23 @@ class LogDomainRows(Unit):
 
     @property
     def inputs(self) -> Mapping[str, Port]:
-        """`i`: one score per beat, `last` on the row's last."""
-        return {"i": Port(self.score_format, last=True)}
+        """`i`: `lanes` scores per beat, `last` on the row's last."""
+        return {"i": Port(self.score_format, lanes=self.lanes, last=True)}
 
     @property
     def outputs(self) -> Mapping[str, Port]:
-        """`o`: one result per beat, in the order of the scores, `last` on the row's last."""
-        return {"o": Port(self.output_format, last=True)}
+        """`o`: `lanes` results per beat, in the order of the scores, `last` on the row's last."""
+        return {"o": Port(self.output_format, lanes=self.lanes, last=True)}
+
+    @property
+    def absent(self) -> int:
+        """The code that stands for no score; with one lane a code that no score has."""
+        return self.score_format.min_code - (self.lanes == 1)
+
+    @property
+    def max_beats(self) -> int:
+        """Beats of the longest row."""
+        return -(-self.max_length // self.lanes)
 
     @property
     def exp_segment_shift(self) -> int:
@@ -191,11 +206,21 @@ class LogDomainRows(Unit):
         return (self.sum_bits - 1) // 4 + 3
 
     @property
+    def gather_latency(self) -> int:
+        """From the powers of a beat's lanes to their sum: a register after each level of additions."""
+        return (self.lanes - 1).bit_length()
+
+    @property
+    def interpolate_cycles(self) -> int:
+        """One for each bit that a slope is multiplied by; none without slopes."""
+        return self.log_segment_shift if any(self.log_slope) else 0
+
+    @property
     def row_overhead(self) -> int:
-        """Cycles between a row's last accept and its first result, beyond the ones that read its scores."""
+        """Cycles between a row's last accept and its first result, beyond the ones that read its beats."""
         return (
-            self.read_latency + self.power_latency + 1  # drain the sum, add the last power
-            + self.normalise_cycles + self.log_segment_shift + self.level_latency
+            self.read_latency + self.power_latency + self.gather_latency + 1  # drain the sum, add the last powers
+            + self.normalise_cycles + self.interpolate_cycles + self.level_latency
             + self.read_latency + self.emit_latency  # refill
         )  # fmt: skip
 
@@ -215,10 +240,11 @@ class LogDomainRows(Unit):
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """Results of the rows in stream `i`, of any lengths."""
         i = inputs["i"]
-        return {"o": Beats(self._checked(i.codes[:, 0], _starts(i))[:, None], i.last.copy())}
+        results = self._checked(i.codes.reshape(-1), _starts(i) * self.lanes)
+        return {"o": Beats(results.reshape(-1, self.lanes), i.last.copy())}
 
     def timing(self, **inputs: Beats) -> dict[str, Codes]:
-        """Cycles of the RTL: a row is taken, a score a cycle; given, a result a cycle; then the next row."""
+        """Cycles of the RTL: a row is taken, a beat a cycle; given, a beat a cycle; then the next row."""
         starts = _starts(inputs["i"])
         length = np.diff(starts)
         interval = 3 * length + self.row_overhead - 1  # as `cycles`, row by row
@@ -229,9 +255,9 @@ class LogDomainRows(Unit):
     def cycles(self, rows: int, length: int) -> int:
         """Cycles from the first accept to the last result, both included, of `rows` rows of `length` scores.
 
-        The scores pass three times: taken, summed, turned into results. The next row follows without a gap.
+        The beats pass three times: taken, summed, turned into results. The next row follows without a gap.
         """
-        return rows * (3 * length + self.row_overhead - 1)
+        return rows * (3 * -(-length // self.lanes) + self.row_overhead - 1)
 
     def _row_parameters(self) -> tuple[Codes | int, ...]:
         """The parameters of `row_level`, in its order."""
@@ -239,11 +265,16 @@ class LogDomainRows(Unit):
         return (
             *(np.array(entries, dtype=np.int64) for entries in tables),
             *(self.exp_segment_shift, self.log_segment_shift, self.score_frac_bits),
-            *(self.exp_bits, self.log_frac_bits, self.level_offset),
+            *(self.exp_bits, self.log_frac_bits, self.level_offset, self.absent),
         )
 
     def _checked(self, scores: Codes, starts: Codes, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
-        longest = int(np.diff(starts).max())
+        lengths = np.diff(starts)
+        if self.lanes > 1:
+            lengths = np.add.reduceat((scores != self.absent).astype(np.int64), starts[:-1])
+            if not lengths.min():
+                raise ValueError(f"a row has no score: all are {self.absent}, which stands for none")
+        longest = int(lengths.max())
         if longest > self.max_length:
             raise ValueError(f"a row has {longest} scores, but max_length is {self.max_length}")
         low, high = extremes(scores)

@@ -406,8 +406,8 @@ def test_a_maximum_compared_as_unsigned_is_found(tmp_path: Path) -> None:
                 rtl.log_domain.Row = kept  # type: ignore[misc]
 
     class UnsignedRow(rtl.log_domain.Row):
-        def __init__(self, format: Integer, depth: int) -> None:
-            super().__init__(Integer(bits=format.bits, signed=False), depth)
+        def __init__(self, format: Integer, depth: int, lanes: int) -> None:
+            super().__init__(Integer(bits=format.bits, signed=False), depth, lanes)
 
     assert check("softmax", Unsigned(SOFTMAX), tmp_path).mismatches > 0
 

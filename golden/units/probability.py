@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from golden.formats import Integer
-from golden.integers import check_range, round_shift
-from golden.units.softmax import log2_of_sum, power_of_two
+from golden.integers import round_shift
+from golden.units.softmax import log2_of_sum, no_score, power_of_two
 
 
 def golden(
@@ -21,19 +20,17 @@ def golden(
     exp_slope: list[int],
     log_base: list[int],
     log_slope: list[int],
+    lanes: int = 1,
 ) -> Tensor:
     """Probabilities int64[.., n] with prob_bits fraction bits of rows of scores int64[.., n] in octaves."""
-    if x.shape[-1] > max_length:
-        raise ValueError(f"a row has {x.shape[-1]} scores, more than max_length {max_length}")
-    check_range(x, Integer(bits=score_bits, signed=True), "softmax score")
+    none = no_score(x, score_bits, max_length, lanes)
     distance = x.amax(-1, keepdim=True) - x
     mantissa, octaves = power_of_two(distance, score_frac_bits, exp_base, exp_slope)
-    total = (mantissa >> octaves.clamp(max=62)).sum(-1, keepdim=True)
+    total = (mantissa >> octaves.clamp(max=62)).masked_fill(none, 0).sum(-1, keepdim=True)
 
     finer = log_frac_bits - score_frac_bits
     log2_sum = log2_of_sum(total, exp_bits, log_frac_bits, log_base, log_slope)
     minus_log2 = round_shift(((distance << finer) + log2_sum).clamp(min=0), finer)
     mantissa, octaves = power_of_two(minus_log2, score_frac_bits, exp_base, exp_slope)
-    return torch.minimum(
-        mantissa >> (octaves + exp_bits - prob_bits).clamp(max=62), torch.tensor(1 << prob_bits)
-    )
+    power = mantissa >> (octaves + exp_bits - prob_bits).clamp(max=62)
+    return torch.minimum(power, torch.tensor(1 << prob_bits)).masked_fill(none, 0)

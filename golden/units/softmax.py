@@ -29,20 +29,32 @@ def golden(
     exp_slope: list[int],
     log_base: list[int],
     log_slope: list[int],
+    lanes: int = 1,
 ) -> Tensor:
     """Codes int64[.., n] of rows of scores int64[.., n] in octaves; code k is scale * base^-k, the top is 0."""
-    if x.shape[-1] > max_length:
-        raise ValueError(f"a row has {x.shape[-1]} scores, more than max_length {max_length}")
-    check_range(x, Integer(bits=score_bits, signed=True), "softmax score")
+    none = no_score(x, score_bits, max_length, lanes)
     distance = x.amax(-1, keepdim=True) - x
 
     mantissa, octaves = power_of_two(distance, score_frac_bits, exp_base, exp_slope)
-    total = (mantissa >> octaves.clamp(max=62)).sum(-1, keepdim=True)
+    total = (mantissa >> octaves.clamp(max=62)).masked_fill(none, 0).sum(-1, keepdim=True)
     log2_sum = log2_of_sum(total, exp_bits, log_frac_bits, log_base, log_slope)
 
     minus_log2 = (distance << (log_frac_bits - score_frac_bits)) + log2_sum + log2_scale
     codes = round_shift(minus_log2, log_frac_bits - (steps_per_octave - 1))
-    return saturate(codes, Integer(bits=code_bits, signed=False))
+    return saturate(codes, Integer(bits=code_bits, signed=False)).masked_fill(none, (1 << code_bits) - 1)
+
+
+def no_score(x: Tensor, score_bits: int, max_length: int, lanes: int) -> Tensor:
+    """Which of x are no scores: with several lanes the lowest code; ValueError for rows too long or without a score."""
+    format = Integer(bits=score_bits, signed=True)
+    check_range(x, format, "softmax score")
+    none = (x == format.min_code) & (lanes > 1)
+    lengths = (~none).sum(-1)
+    if lengths.max() > max_length:
+        raise ValueError(f"a row has {lengths.max()} scores, more than max_length {max_length}")
+    if lengths.min() < 1:
+        raise ValueError("a row has no score")
+    return none
 
 
 def power_of_two(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from golden.softmax_tables import softmax_tables
-from reports.log_domain import end_rows, random_rows, row_reference, telling_rows, volume_rows
+from reports.log_domain import end_rows, in_beats, random_rows, row_reference, telling_rows, volume_rows
 from reports.stimuli import rows, steps
 from sim.unit import Beats, Codes
 from sim.units.probability import Probability
@@ -20,6 +20,7 @@ def _spec(prob_bits: int, exp_bits: int, log_frac_bits: int, *segments: int) -> 
         prob_bits=prob_bits,
         exp_bits=exp_bits,
         log_frac_bits=log_frac_bits,
+        lanes=1,
         **softmax_tables(exp_bits, log_frac_bits, *segments),
     )
 
@@ -30,28 +31,29 @@ SWEEP = [
     replace(_spec(12, 12, 12, 8, 16), exp_base=(4097, *_spec(12, 12, 12, 8, 16).exp_base[1:])),
     # No fraction bit beyond the result's, a straight line per octave of 2^-d: a lone score's logarithm is negative.
     _spec(12, 12, 9, 1, 16),
+    replace(_spec(8, 12, 12, 8, 16), max_length=50, lanes=4),
 ]
 
 
 def label(spec: Probability) -> str:
-    """Such as `w16-p18-g12-t8x16-s16.9-n197`: fraction bits, segments of both tables, score format, longest row."""
+    """Such as `w16-p18-g12-t8x16-s16.9-n197`: fraction bits, tables' segments, score format, longest row, lanes."""
     tables = f"t{len(spec.exp_base)}x{len(spec.log_base)}"
     score = f"s{spec.score_bits}.{spec.score_frac_bits}"
-    return f"w{spec.prob_bits}-p{spec.exp_bits}-g{spec.log_frac_bits}-{tables}-{score}-n{spec.max_length}"
+    lanes = f"-x{spec.lanes}" if spec.lanes > 1 else ""
+    return (
+        f"w{spec.prob_bits}-p{spec.exp_bits}-g{spec.log_frac_bits}-{tables}-{score}-n{spec.max_length}{lanes}"
+    )
 
 
 def stimuli(spec: Probability, rng: np.random.Generator) -> dict[str, Beats]:
     """Rows: random, ends of the format, equal, one dominant, changes of the result, each table entry."""
-    return {
-        "i": rows(
-            [*random_rows(spec, rng), *end_rows(spec), *pair_rows(spec, rng, 80), *table_rows(spec, rng)]
-        )
-    }
+    parts = [*random_rows(spec, rng), *end_rows(spec), *pair_rows(spec, rng, 80), *table_rows(spec, rng)]
+    return {"i": in_beats(spec, rows(parts))}
 
 
 def volume(spec: Probability, rng: np.random.Generator, count: int) -> dict[str, Beats]:
     """About `count` scores in rows of every length and spread."""
-    return {"i": volume_rows(spec, rng, count)}
+    return {"i": in_beats(spec, volume_rows(spec, rng, count))}
 
 
 def reference(spec: Probability, inputs: Mapping[str, Beats]) -> dict[str, Beats]:

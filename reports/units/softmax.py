@@ -1,58 +1,96 @@
-"""Softmax in reports: sweep over code bits and base; stimuli at every change of the code and at the ends."""
+"""Softmax in reports: sweep over code bits and base, a small unit; stimuli at changes of the code and at the ends."""
 
 from collections.abc import Iterator, Mapping
+from math import isqrt
 
 import numpy as np
 
 from golden.softmax_tables import softmax_tables
-from reports.log_domain import end_rows, random_rows, row_reference, telling_rows, volume_rows
+from reports.log_domain import end_rows, in_beats, random_rows, row_reference, telling_rows, volume_rows
 from reports.stimuli import rows, steps
 from sim.unit import Beats, Codes
 from sim.units.softmax import Softmax
 
 EXP_BITS, LOG_FRAC_BITS = 18, 12
 
+
+def stair_tables(exp_bits: int, frac_bits: int, index_bits: int) -> dict[str, tuple[int, ...]]:
+    """Tables without slopes, for scores and logarithms of the same few fraction bits f: nothing to interpolate.
+
+    2^−r for each of the 2^f fractions r, rounded, 2^0 one step short so that it takes `exp_bits` bits; and
+    floor(2^f · log2(1 + u)) in the middle of each of 2^index_bits cells of u: FLOOR, as a code needs of log2 of the
+    sum only how many steps of a distance fit. Exact: by integer roots and powers.
+    """
+    steps = 1 << frac_bits
+    exp_base = []
+    for n in range(steps):
+        twice = 1 << (steps * (exp_bits + 1) - n)  # (2 · 2^(exp_bits − n / steps)) to the power of `steps`
+        for _ in range(frac_bits):
+            twice = isqrt(twice)
+        exp_base.append(min((twice + 1) >> 1, (1 << exp_bits) - 1))
+    middles = [(2 << index_bits) + 2 * n + 1 for n in range(1 << index_bits)]  # of 1 + u in [1, 2)
+    log_base = [(middle**steps).bit_length() - 1 - steps * (index_bits + 1) for middle in middles]
+    tables = {"exp_base": exp_base, "exp_slope": [0] * steps}
+    tables |= {"log_base": log_base, "log_slope": [0] * len(log_base)}
+    return {name: tuple(entries) for name, entries in tables.items()}
+
+
+SMALL = Softmax(
+    score_bits=8,
+    score_frac_bits=4,  # 16 octaves, as many as 4-bit codes of base 2 tell apart
+    code_bits=4,
+    steps_per_octave=1,
+    max_length=197,
+    log2_scale=0,
+    exp_bits=14,
+    log_frac_bits=4,
+    lanes=2,
+    **stair_tables(exp_bits=14, frac_bits=4, index_bits=8),
+)
+"""8-bit scores to 4-bit log2 codes, two a cycle: what HG-PIPE (arXiv 2407.17879) has a unit for."""
 SWEEP = [
-    Softmax(
-        score_bits=16,
-        score_frac_bits=9,
-        code_bits=code_bits,
-        steps_per_octave=steps,
-        max_length=197,  # a class token and 14 x 14 patches
-        log2_scale=0,
-        exp_bits=EXP_BITS,
-        log_frac_bits=LOG_FRAC_BITS,
-        **softmax_tables(EXP_BITS, LOG_FRAC_BITS),
-    )
-    for steps in (1, 2)
-    for code_bits in (4, 6, 8)
+    *(
+        Softmax(
+            score_bits=16,
+            score_frac_bits=9,
+            code_bits=code_bits,
+            steps_per_octave=steps,
+            max_length=197,  # a class token and 14 x 14 patches
+            log2_scale=0,
+            exp_bits=EXP_BITS,
+            log_frac_bits=LOG_FRAC_BITS,
+            lanes=1,
+            **softmax_tables(EXP_BITS, LOG_FRAC_BITS),
+        )
+        for steps in (1, 2)
+        for code_bits in (4, 6, 8)
+    ),
+    SMALL,
 ]
 
 
 def label(spec: Softmax) -> str:
-    """Such as `log2-4b-s16.9-n197`: base, code bits, score format, longest row."""
+    """Such as `log2-4b-s16.9-n197`: base, code bits, score format, longest row, and lanes where there are several."""
     base = "log2" if spec.steps_per_octave == 1 else "logsqrt2"
-    return f"{base}-{spec.code_bits}b-s{spec.score_bits}.{spec.score_frac_bits}-n{spec.max_length}"
+    lanes = f"-x{spec.lanes}" if spec.lanes > 1 else ""
+    return f"{base}-{spec.code_bits}b-s{spec.score_bits}.{spec.score_frac_bits}-n{spec.max_length}{lanes}"
 
 
 def stimuli(spec: Softmax, rng: np.random.Generator) -> dict[str, Beats]:
     """Rows: random, ends of the format, equal, one dominant, each change of the code, each table entry."""
-    return {
-        "i": rows(
-            [
-                *random_rows(spec, rng),
-                *end_rows(spec),
-                *pair_rows(spec),
-                *step_rows(spec),
-                *table_rows(spec, rng),
-            ]
-        )
-    }
+    parts = [
+        *random_rows(spec, rng),
+        *end_rows(spec),
+        *pair_rows(spec),
+        *step_rows(spec),
+        *table_rows(spec, rng),
+    ]
+    return {"i": in_beats(spec, rows(parts))}
 
 
 def volume(spec: Softmax, rng: np.random.Generator, count: int) -> dict[str, Beats]:
     """About `count` scores in rows of every length and spread."""
-    return {"i": volume_rows(spec, rng, count)}
+    return {"i": in_beats(spec, volume_rows(spec, rng, count))}
 
 
 def reference(spec: Softmax, inputs: Mapping[str, Beats]) -> dict[str, Beats]:
@@ -107,7 +145,9 @@ def table_rows(spec: Softmax, rng: np.random.Generator) -> list[Codes]:
     """
     if spec.max_length < 4:
         return []
-    return telling_rows(spec, _probes(spec, rng, 1 << 16))
+    # Fewer where the tables are long: a fault each.
+    entries = 2 * (len(spec.exp_base) + len(spec.log_base))
+    return telling_rows(spec, _probes(spec, rng, (1 << 22) // max(entries, 64)))
 
 
 def _probes(spec: Softmax, rng: np.random.Generator, count: int) -> Codes:

@@ -144,7 +144,7 @@ class Layernorm(StreamUnit):
             self.offset.ready.eq(flows & affine & self.gain.valid),
             *(part.move.eq(move) for part in (row, sums, inverse_root)),
             *(part.take.eq(self.x.valid & self.x.ready) for part in (row, sums)),
-            *(part.code.eq(self.x.payload.code[0]) for part in (row, sums)),
+            *(row.codes.eq(self.x.payload.code), sums.code.eq(self.x.payload.code[0])),
             *(part.last.eq(self.x.payload.last) for part in (row, sums)),
             *(
                 sums.first.eq(first),
@@ -179,7 +179,7 @@ class Layernorm(StreamUnit):
             m.d.sync += [
                 # Of the row's root, ready long before its first code: the shift and its half.
                 *(down.eq(inverse_root.octave + (31 - spec.norm_frac_bits)), half.eq((1 << down) >> 1)),
-                deviation.eq(constant_product(row.read, spec.channels) - total),
+                deviation.eq(constant_product(row.read[0], spec.channels) - total),
                 product.eq(self._product(m, move, deviation, inverse_root.root)),
                 *(halved.eq(product + half), normal.eq(halved >> down)),
                 gained.eq(self._product(m, move, normal, self.gain.payload.code[0])),

@@ -17,14 +17,12 @@ class Probability(LogDomainUnit):
 
     def emit(self, m: Module, last_pass: EmitPass) -> None:
         """The power has P fraction bits and, FLOOR of FLOOR being FLOOR of the whole, loses P − W of them here."""
-        spec, power_of_two = self.spec, last_pass.power_of_two
-        power = power_of_two.power[spec.exp_bits - spec.prob_bits :]
-        one = 1 << spec.prob_bits
-        present = self.delay(m, last_pass.present, power_of_two)
-        m.d.comb += power_of_two.move.eq(last_pass.move)
+        spec, one = self.spec, 1 << self.spec.prob_bits
+        present = self.delay(m, last_pass.present, last_pass.powers_of_two[0])
+        m.d.comb += [unit.move.eq(last_pass.move) for unit in last_pass.powers_of_two]
         with m.If(last_pass.move):
-            m.d.sync += [
+            for n, unit in enumerate(last_pass.powers_of_two):
+                power = unit.power[spec.exp_bits - spec.prob_bits :]
                 # A power is below 2, so whatever has its whole bit set saturates at 1.
-                self.o.payload.code[0].eq(Mux(power[spec.prob_bits :].any(), one, power)),
-                *(self.o.payload.last.eq(last_pass.final_power), self.o.valid.eq(present)),
-            ]
+                m.d.sync += self.o.payload.code[n].eq(Mux(power[spec.prob_bits :].any(), one, power))
+            m.d.sync += [self.o.payload.last.eq(last_pass.final_power), self.o.valid.eq(present)]

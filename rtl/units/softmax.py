@@ -1,6 +1,6 @@
 """Softmax hardware: rows in the log domain, whose differences with the reference are the codes but for a shift."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 
 from rtl.fixed import saturate
 from rtl.log_domain import EmitPass, LogDomainUnit
@@ -14,10 +14,10 @@ class Softmax(LogDomainUnit):
 
     def emit(self, m: Module, last_pass: EmitPass) -> None:
         """Octaves to code steps: the level already holds the rounding half."""
-        spec = self.spec
-        steps = last_pass.difference >> (spec.score_frac_bits - spec.steps_per_octave + 1)
+        spec, top = self.spec, self.spec.output_format.max_code
         with m.If(last_pass.move):
-            m.d.sync += [
-                self.o.payload.code[0].eq(saturate(steps, spec.output_format)),
-                *(self.o.payload.last.eq(last_pass.final), self.o.valid.eq(last_pass.present)),
-            ]
+            for n, difference in enumerate(last_pass.differences):
+                steps = difference >> (spec.score_frac_bits - spec.steps_per_octave + 1)
+                code = saturate(steps, spec.output_format)
+                m.d.sync += self.o.payload.code[n].eq(Mux(last_pass.absent[n], top, code))
+            m.d.sync += [self.o.payload.last.eq(last_pass.final), self.o.valid.eq(last_pass.present)]

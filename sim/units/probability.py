@@ -18,25 +18,27 @@ from sim.unit import Codes
 def _probability_rows(
     scores: Codes, starts: Codes, probabilities: Codes,
     exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
-    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, w_bits: int,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, absent: int,
+    w_bits: int,
 ) -> None:  # fmt: skip
     """Probabilities of the rows `scores[starts[i] : starts[i + 1]]`; the scalars are those of `Probability`."""
     for i in range(len(starts) - 1):
         row, out = scores[starts[i] : starts[i + 1]], probabilities[starts[i] : starts[i + 1]]
         x_max = row.max()
         level = row_level(
-            row, x_max, exp_base, exp_slope, log_base, log_slope, exp_shift, log_shift, f, p_bits, g, offset
-        )
+            row, x_max, exp_base, exp_slope, log_base, log_slope,
+            exp_shift, log_shift, f, p_bits, g, offset, absent,
+        )  # fmt: skip
         half = (1 << (g - f)) >> 1
         for j in range(len(row)):
             t = max(((x_max - row[j]) << (g - f)) + level, 0)
             power = power_of_two((t + half) >> (g - f), f, exp_base, exp_slope, exp_shift, p_bits - w_bits)
-            out[j] = min(power, 1 << w_bits)
+            out[j] = min(power, 1 << w_bits) if row[j] != absent else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probability(LogDomainRows):
-    """Row softmax from scores in octaves to probabilities in fixed point, one score or probability per cycle."""
+    """Row softmax from scores in octaves to probabilities in fixed point, `lanes` scores or probabilities per cycle."""
 
     prob_bits: int
     """Fraction bits W of a probability, 1 to exp_bits; it has one bit more, for 1 itself."""

@@ -18,7 +18,8 @@ from sim.unit import Codes
 def _softmax_rows(
     scores: Codes, starts: Codes, codes: Codes,
     exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
-    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, log2_scale: int, h: int, top: int,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, log2_scale: int, absent: int,
+    h: int, top: int,
 ) -> None:  # fmt: skip
     """Codes of the rows `scores[starts[i] : starts[i + 1]]`; the scalars are those of `Softmax`."""
     for i in range(len(starts) - 1):
@@ -26,17 +27,17 @@ def _softmax_rows(
         x_max = row.max()
         level = row_level(
             row, x_max, exp_base, exp_slope, log_base, log_slope,
-            exp_shift, log_shift, f, p_bits, g, log2_scale,
+            exp_shift, log_shift, f, p_bits, g, log2_scale, absent,
         )  # fmt: skip
         half = (1 << h) >> 1
         for j in range(len(row)):
             t = ((x_max - row[j]) << (g - f)) + level
-            out[j] = min(max((t + half) >> h, 0), top)
+            out[j] = min(max((t + half) >> h, 0), top) if row[j] != absent else top
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax(LogDomainRows):
-    """Row softmax from scores in octaves to codes of `-log2(p / scale)`, one score or code per cycle."""
+    """Row softmax from scores in octaves to codes of `-log2(p / scale)`, `lanes` scores or codes per cycle."""
 
     code_bits: int
     """Width of an output code, 2 to 8; the top code means zero."""

@@ -23,7 +23,7 @@ TINY = Probability(
     score_bits=6, score_frac_bits=2, max_length=4, prob_bits=4, exp_bits=4, log_frac_bits=3,
     exp_base=(16,), exp_slope=(2,), log_base=(0,), log_slope=(8,),
 )  # fmt: skip
-MAIN, COARSE = SWEEP[2], SWEEP[-1]
+MAIN, COARSE, LANES = SWEEP[2], SWEEP[4], SWEEP[5]
 
 
 def definition(spec: Probability, row: list[int]) -> list[int]:
@@ -36,16 +36,18 @@ def definition(spec: Probability, row: list[int]) -> list[int]:
         segment, low = divmod(r, 2**f // segments)
         return (spec.exp_base[segment] - spec.exp_slope[segment] * low) >> (q + fewer)
 
+    none = [spec.lanes > 1 and x == -(2 ** (spec.score_bits - 1)) for x in row]
     d = [max(row) - x for x in row]
-    total = sum(power(distance, 0) for distance in d)
-    p = total.bit_length() - 1
-    segment, low = divmod(((total << 12) >> p) % 4096, 4096 // log_segments)
+    total = sum(power(distance, 0) for distance, no_score in zip(d, none, strict=True) if not no_score)
+    top = total.bit_length() - 1
+    segment, low = divmod(((total << 12) >> top) % 4096, 4096 // log_segments)
     level = (
-        ((p - p_bits) << g) + spec.log_base[segment] + spec.log_slope[segment] * low * log_segments // 4096
+        ((top - p_bits) << g) + spec.log_base[segment] + spec.log_slope[segment] * low * log_segments // 4096
     )
     half = 1 << (g - f) >> 1
     v = [(max((distance << (g - f)) + level, 0) + half) >> (g - f) for distance in d]
-    return [min(power(distance, p_bits - w_bits), 2**w_bits) for distance in v]
+    p = [min(power(distance, p_bits - w_bits), 2**w_bits) for distance in v]
+    return [0 if no_score else each for each, no_score in zip(p, none, strict=True)]
 
 
 def definitions(spec: Probability, scores: Any) -> list[list[int]]:
@@ -65,10 +67,11 @@ def test_row_worked_by_hand() -> None:
 @pytest.mark.parametrize("spec", SWEEP, ids=label)
 def test_lone_scores_are_probability_one_and_equal_ones_share_it(spec: Probability) -> None:
     one = 1 << spec.prob_bits
-    largest = int(spec.compute(np.array([-32768]))[0])
+    lowest = spec.absent + 1
+    largest = int(spec.compute(np.array([lowest]))[0])
     # A lone score's logarithm and 2^0 err by the tables' error, less than a 16th even for one line an octave.
     assert one - one // 16 <= largest <= one
-    for score in (-32768, 0, 32767):
+    for score in (lowest, 0, 32767):
         assert spec.compute(np.array([score])).tolist() == [largest]
         shared = spec.compute(np.full(4, score))
         assert (abs(shared - one // 4) <= one // 32).all()
@@ -154,9 +157,9 @@ def test_probability_is_within_the_tables_error_of_real_softmax(spec: Probabilit
 @pytest.mark.parametrize("spec", SWEEP, ids=label)
 def test_stimuli_equal_the_definition(spec: Probability) -> None:
     i = stimuli(spec, np.random.default_rng(0))["i"]
-    parts = np.split(i.codes[:, 0], np.flatnonzero(i.last)[:-1] + 1)
+    parts = np.split(i.codes.reshape(-1), (np.flatnonzero(i.last)[:-1] + 1) * spec.lanes)
     found = spec.run(i=i)["o"]
-    assert found.codes[:, 0].tolist() == [p for part in parts for p in definition(spec, part.tolist())]
+    assert found.codes.reshape(-1).tolist() == [p for part in parts for p in definition(spec, part.tolist())]
     assert np.array_equal(found.last, i.last)
 
 
@@ -174,6 +177,10 @@ def interpret(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in KERNELS:
         kernel = getattr(module, name)
         monkeypatch.setattr(module, name, getattr(kernel, "py_func", kernel))
+    for module, name in KERNELS:
+        scope = getattr(module, name).__globals__
+        if scope is not vars(module):  # a mutated kernel has its own copy
+            scope.update(vars(module))
     for name in ("power_of_two", "row_level"):
         monkeypatch.setattr(probability, name, getattr(log_domain, name))
 
@@ -184,6 +191,8 @@ def cases() -> Iterator[tuple[Probability, Any]]:
         yield from ((spec, rng.integers(-20, 20, (40, length))) for length in (1, 2, 4))
     for spec in (MAIN, COARSE):
         yield from ((spec, rng.integers(-3000, 3000, (20, length))) for length in (1, 3))
+    yield LANES, np.c_[rng.integers(-3000, 3000, (10, 2)), np.full((10, 1), -32768)]
+    yield LANES, np.c_[rng.integers(-32767, -31000, (10, 2)), np.full((10, 1), -32768)]
 
 
 def test_kernels_in_plain_python_equal_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +215,8 @@ def test_kernels_in_plain_python_equal_the_definition(monkeypatch: pytest.Monkey
         (probability, "_probability_rows", "x_max = row.max()", "x_max = row[0]"),
         (log_domain, "power_of_two", "- exp_slope[segment] * low", ""),
         (log_domain, "power_of_two", "(d >> f) + fewer", "(d >> f) + fewer + 1"),
+        (probability, "_probability_rows", "if row[j] != absent else 0", ""),
+        (log_domain, "_sum_of_powers", "if x != absent:", "if True:"),
         (log_domain, "_sum_of_powers", "total = 0", "total = 1"),
         (log_domain, "_log2_sum", "p + 1):", "p + 2):"),
         (log_domain, "_log2_sum", "(log_slope[segment] * low)", "(log_slope[segment] * low + 255)"),

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from golden.softmax_tables import softmax_tables
-from reports.log_domain import off_by_one
+from reports.log_domain import in_beats, off_by_one
 from reports.stimuli import rows
-from reports.units.softmax import SWEEP, pair_rows, step_rows, table_rows
-from sim.unit import Beats
+from reports.units.softmax import SMALL, SWEEP, label, pair_rows, stair_tables, step_rows, stimuli, table_rows
+from sim.unit import Beats, Codes
 from sim.units.softmax import Softmax
 
 # One exp segment, one log segment, one octave = 4 score steps: small enough to work by hand.
@@ -21,6 +21,7 @@ TINY = Softmax(
     log_frac_bits=2, exp_base=(16,), exp_slope=(2,), log_base=(0,), log_slope=(4,),
 )  # fmt: skip
 MAIN = next(spec for spec in SWEEP if spec.code_bits == 4 and spec.steps_per_octave == 2)
+ONE_LANE = [spec for spec in SWEEP if spec.lanes == 1]
 
 
 def test_row_worked_by_hand() -> None:
@@ -38,11 +39,11 @@ def test_equal_scores_get_log2_of_the_length() -> None:
 
 
 def test_one_score_is_probability_one() -> None:
-    for spec in SWEEP:
+    for spec in ONE_LANE:
         assert spec.compute(np.array([[-32768], [0], [32767]])).ravel().tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("spec", SWEEP, ids=lambda s: f"{s.code_bits}b-m{s.steps_per_octave}")
+@pytest.mark.parametrize("spec", ONE_LANE, ids=label)
 def test_code_is_within_the_tables_error_of_real_softmax(spec: Softmax) -> None:
     rng = np.random.default_rng(5)
     x = np.clip(rng.normal(0, 1500, (300, 197)), -32768, 32767).round().astype(np.int64)
@@ -94,6 +95,7 @@ def test_cycles_are_the_span_of_the_timing(count: int, length: int) -> None:
         ("code_bits", 9, r"bits must be in \[2, 8\], not 9"),
         ("steps_per_octave", 3, "steps_per_octave must be 1"),
         ("max_length", 0, "max_length must be in"),
+        ("lanes", 3, "lanes must be 1, 2, 4 or 8, not 3"),
         ("exp_bits", 31, "exp_bits must be in"),
         ("log_frac_bits", 8, r"log_frac_bits must be in \[9, 30\], not 8"),
         ("log2_scale", 1 << 20, "within ±64 octaves"),
@@ -191,10 +193,79 @@ def test_table_rows_show_every_entry_that_is_off_by_one() -> None:
 
 
 def test_level_range_holds_the_extreme_sums() -> None:
-    for spec in SWEEP:
+    for spec in ONE_LANE:
         half = (1 << spec.code_shift) >> 1
         low, high = spec.level_range
         ends = np.array([np.full(197, 5), np.r_[32767, np.full(196, -32768)]])
         levels = spec.levels(ends) + half
         assert low <= levels.min() <= levels.max() <= high
         assert levels.max() / 4096 == pytest.approx(log2(197) + half / 4096, abs=2e-3)
+
+
+def test_the_lowest_score_of_several_lanes_is_none() -> None:
+    # As in the row worked by hand, whose score of -32 as well as none at all leave the sum at 31.
+    pair = replace(TINY, lanes=2)
+    assert pair.compute(np.array([8, 4, -32, 3])).tolist() == [1, 2, 7, 2]
+    assert TINY.compute(np.array([8, 4, -32, 3])).tolist() == [1, 2, 7, 2]
+    # Near it the difference shows: 16 + 8 alone are log2 of 24 / 16, 0.5 octaves and a quarter's FLOOR.
+    assert TINY.levels(np.array([[-28, -32]])).tolist() == [2]
+    assert pair.levels(np.array([[-28, -32]])).tolist() == [0]
+    assert pair.compute(np.array([-28, -32])).tolist() == [0, 7]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 196, 197])
+def test_beats_of_two_hold_the_codes_of_one(length: int) -> None:
+    one = replace(SMALL, lanes=1)
+    x = np.random.default_rng(length).integers(-127, 128, (3, length))
+    i = in_beats(SMALL, rows(list(x)))
+    o = SMALL.run(i=i)["o"]
+    assert o.codes.shape == (3 * -(-length // 2), 2)
+    codes = o.codes.reshape(3, -1)
+    assert np.array_equal(codes[:, :length], one.compute(x))
+    assert np.array_equal(codes[:, :length], SMALL.compute(x))
+    assert (codes[:, length:] == 15).all()
+    timing = SMALL.timing(i=i)
+    assert SMALL.cycles(3, length) == timing["o"][-1] + 1
+    assert SMALL.cycles(3, length) == 3 * (3 * -(-length // 2) + SMALL.row_overhead - 1)
+
+
+def test_refuses_rows_of_no_score_and_of_too_many() -> None:
+    with pytest.raises(ValueError, match="a row has no score: all are -128, which stands for none"):
+        SMALL.compute(np.array([[0, 1], [-128, -128]]))
+    with pytest.raises(ValueError, match="a row has 198 scores, but max_length is 197"):
+        SMALL.run(i=rows([np.zeros(99, np.int64)])._replace(codes=np.zeros((99, 2), np.int64)))
+
+
+def test_stimuli_of_several_lanes_fill_up_odd_rows() -> None:
+    i = stimuli(SMALL, np.random.default_rng(0))["i"]
+    assert i.codes.shape[1] == 2
+    filled = i.codes[i.last, 1] == -128
+    assert filled.any()
+    assert not filled.all()
+    assert (i.codes[:, 0] == -128).any()  # no score elsewhere, too
+
+
+def exact_codes(x: Codes) -> Codes:
+    """Codes of the exact softmax of `SMALL`'s scores: float64, 1e-13 octaves away from a tie's other side at most."""
+    octaves = x / 16
+    minus_log2 = np.log2(np.exp2(octaves - octaves.max(-1, keepdims=True)).sum(-1, keepdims=True))
+    minus_log2 = minus_log2 + octaves.max(-1, keepdims=True) - octaves
+    return np.clip(np.floor(minus_log2 + 0.5), 0, 15).astype(np.int64)
+
+
+@pytest.mark.parametrize("octaves", [0.25, 0.5, 1, 2, 4])
+def test_few_codes_of_the_small_unit_differ_from_exact_softmax(octaves: float) -> None:
+    """By one, where a probability is on the border of two codes: 2 in a thousand at most."""
+    rng = np.random.default_rng(6)
+    x = np.clip(np.rint(rng.normal(0, 16 * octaves, (4000, 197))), -127, 127).astype(np.int64)
+    off = np.abs(SMALL.compute(x) - exact_codes(x))
+    assert off.max() <= 1
+    assert 0 < off.mean() < 0.002
+
+
+def test_stair_tables_are_the_definition() -> None:
+    tables = stair_tables(exp_bits=14, frac_bits=4, index_bits=8)
+    n, u = np.arange(16), (np.arange(256) + 0.5) / 256
+    assert tables["exp_base"] == (16383, *np.rint(2 ** (14 - n[1:] / 16)).astype(int).tolist())
+    assert tables["log_base"] == tuple(np.floor(16 * np.log2(1 + u)).astype(int).tolist())
+    assert not any(tables["exp_slope"] + tables["log_slope"])
