@@ -1,0 +1,1 @@
+"""`vitrtl export`: units as folders that a simulator, a linter and a synthesiser use without Python."""
