@@ -17,8 +17,8 @@ from reports.mutation.proof import equivalent
 from reports.registry import class_name
 from sim.unit import Codes
 
-TOOL_SECONDS = 60
-"""Longest run of one tool on one case; ten times what the longest case takes."""
+TOOL_SECONDS = 300
+"""Longest run of one tool on one case; a hundred times what the longest case takes on an idle machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,16 +18,12 @@ class Worker:
     """A process of `reports.mutation.worker`."""
 
     def __init__(self, root: Path) -> None:
-        # The kernels run as Python: a changed one would be compiled anew for every mutant.
-        environment = {
-            **os.environ,
-            "NUMBA_DISABLE_JIT": "1",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(root),
-        }
+        # The kernels run as Python: a changed one would be compiled anew for every mutant. Nor are engines timed.
+        own = {"NUMBA_DISABLE_JIT": "1", "VITRTL_PRODUCTS": "kernels", "OMP_NUM_THREADS": "1"}
+        own["PYTHONPATH"] = str(root)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "reports.mutation.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=root,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **own}, cwd=root,
         )  # fmt: skip
 
     def ask(self, task: dict[str, Any]) -> dict[str, Any]:

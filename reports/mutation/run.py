@@ -129,7 +129,10 @@ class _Run:
                     advance(1)
                 else:
                     unproven.append((left[n], answer))
-            tasks = [self._task(mutant, "prove", answer["alike"]) for mutant, answer in unproven]
+            unproven.sort(key=lambda one: self._cost(one[1]["alike"]))
+            tasks = [
+                self._task(mutant, "prove", self._shortest(answer["alike"])) for mutant, answer in unproven
+            ]
             for n, proof in answers(tasks, workers, self.root):
                 mutant, answer = unproven[n]
                 answer = answer | proof | {"seconds": answer["seconds"] + proof["seconds"]}
@@ -141,6 +144,15 @@ class _Run:
     def _may_be_proven(mutant: Mutant, answer: Mapping[str, Any]) -> bool:
         """A netlist can be proven equal; that a model is equal for all inputs cannot be seen from netlists."""
         return mutant.path.startswith("rtl/") and bool(answer["alike"])
+
+    def _cost(self, alike: Sequence[str]) -> int:
+        """Clock cycles of the cases: what proofs of them take, roughly."""
+        return sum(self.digests[folder].cycles for folder in self._shortest(alike))
+
+    def _shortest(self, alike: Sequence[str]) -> list[str]:
+        """Of the cases that a fault leaves as they were, one per unit: those that come first are the shortest."""
+        chosen = {self.digests[folder].unit: folder for folder in reversed(alike)}
+        return [folder for folder in alike if folder in chosen.values()]
 
     def _task(self, mutant: Mutant, kind: str, cases: Sequence[str]) -> dict[str, Any]:
         place = {"root": str(self.root), "path": mutant.path, "number": mutant.number}

@@ -22,9 +22,9 @@ from reports.mutation.oracle import Seen, judge, prove
 
 HEAVY = ("numba", "amaranth.hdl", "amaranth.back.rtlil", "amaranth.lib.memory", "golden.program")
 """Imported before the forks. Of `sim` and `rtl` nothing: each child imports what its fault may have changed."""
-CASE_SECONDS = 60
-"""Longest time of one case, wall clock: a fault may loop for ever. The longest case takes a tenth of it."""
-PROOF_SECONDS = 400
+CASE_SECONDS = 20
+"""Longest time of one case, the processor's: a fault may loop for ever. The longest case takes a tenth of it."""
+PROOF_SECONDS = 150
 """Longest time of a proof, all cases together."""
 MEMORY_BYTES = 8 << 30
 """Address space of a child: a fault may ask for a vector of 2^40 bits."""
@@ -55,7 +55,7 @@ def _done(task: dict[str, Any], scratch: Path) -> dict[str, Any]:
         return found
     if task["kind"] == "prove":
         return {"proven": False}
-    text = f"no answer: it crashed, or one case took over {CASE_SECONDS} s"
+    text = f"no answer: it crashed, or one case took over {CASE_SECONDS} s of the processor"
     case = task["cases"][0]
     return asdict(Seen(killed=True, how="refused", text=text, case=case, alike=(), reached=True))
 
@@ -78,7 +78,7 @@ def _child(task: dict[str, Any], scratch: Path, writer: int) -> None:
 
 
 def _allow_one_case() -> None:
-    signal.alarm(CASE_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, CASE_SECONDS)
 
 
 def _end(child: int) -> None:
