@@ -1,79 +1,91 @@
 """Log2 multiply-accumulate hardware: centre, shift by the code, accumulate; base √2 joins two accumulators."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
+from collections.abc import Sequence
 
-from rtl.fixed import saturate
-from rtl.stream import StreamUnit, shape
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+
+from rtl.dot_product import DotProduct
+from rtl.element import Element, centred
+from rtl.stream import shape
 from sim.units.log2_mac import SQRT2, SQRT2_FRAC_BITS
 from sim.units.log2_mac import Log2Mac as Spec
 
 
-class Log2Mac(StreamUnit):
-    """Sums of an integer times a log2 code, without a multiplier.
-
-    Members: `a` (with `last`) and `w`, taken together, and `o`; one term per cycle, a sum `spec.latency` cycles
-    after its last beat. A sum, E, O or join too wide for an accumulator saturates if the spec says so; else it loses
-    its high bits, which is `wrap`.
-    """
+class Log2Element(Element):
+    """Shifts instead of a multiplier; base √2 has an accumulator of even and one of odd codes, and one adder."""
 
     spec: Spec
 
-    def elaborate(self, platform: object) -> Module:
-        """Everything moves on one strobe, so that a waiting sum stops the row behind it."""
-        m = Module()
-        move = self.o.ready | ~self.o.valid
-        taken = self.join(m, move)
-        code, term = self.a.payload.code[0], Signal(shape(self.spec.term_format))
-        present, last, odd, first = Signal(), Signal(), Signal(), Signal(init=1)
-        with m.If(move):
-            m.d.sync += [
-                *(present.eq(taken), last.eq(self.a.payload.last)),
-                *(term.eq(self._term(code)), odd.eq(code[0])),
-            ]
-            with m.If(present):
-                m.d.sync += first.eq(last)
-        ends = present & last
-        if self.spec.steps_per_octave == 1:
-            with m.If(move):
-                m.d.sync += self.o.valid.eq(ends)
-                with m.If(present):
-                    before = Mux(first, 0, self.o.payload.code[0])
-                    m.d.sync += self.o.payload.code[0].eq(self._kept(before + term))
-        else:
-            evens, odds = Signal(shape(self.spec.acc_format)), Signal(shape(self.spec.acc_format))
-            with m.If(move & present):
-                m.d.sync += [
-                    evens.eq(self._kept(Mux(first, 0, evens) + Mux(odd, 0, term))),
-                    odds.eq(self._kept(Mux(first, 0, odds) + Mux(odd, term, 0))),
-                ]
-            self._join_parities(m, move, ends, evens, odds)
-        return m
+    @property
+    def accumulators(self) -> int:
+        """One per parity of the exponent."""
+        return self.spec.steps_per_octave
 
-    def _term(self, code: Value) -> Value:
-        """(w − zero point) · 2^F shifted right by what the code means; 0 for the top code."""
-        spec = self.spec
-        shifts = Array(Const(max(shift, 0), 6) for shift in spec.shifts)
-        whole = (self.w.payload.code[0] - spec.w_zero_point) << spec.frac_bits
-        return Mux(code == spec.zero_code, 0, whole >> shifts[code])
+    @property
+    def finish_cycles(self) -> int:
+        """Those of the join."""
+        return self.spec.latency - 2
 
-    def _kept(self, total: Value) -> Value:
-        """What an accumulator takes of `total`, whose high bits it lacks."""
-        return saturate(total, self.spec.acc_format) if self.spec.overflow == "saturate" else total
+    @property
+    def _shift_bits(self) -> int:
+        """Width of a shift: one by all of a term's bits leaves its sign alone, as any longer one does."""
+        return min(max(self.spec.shifts), self.spec.term_format.bits).bit_length()
 
-    def _join_parities(self, m: Module, move: Value, ends: Value, evens: Signal, odds: Signal) -> None:
+    def left(self, code: Value) -> Value:
+        """What a code means: its shift, then whether it is 0, then whether it is odd."""
+        spec, bits = self.spec, self._shift_bits
+        top = (
+            1 << bits
+        ) - 1  # any shift does for the zero code; with this one base 2's are the codes themselves
+        shifts = Array(Const(top if shift < 0 else min(shift, top), bits) for shift in spec.shifts)
+        return Cat(shifts[code], code == spec.zero_code, code[0])
+
+    def right(self, code: Value) -> Value:
+        """Less its zero point."""
+        return centred(code, self.spec.w_format, self.spec.w_zero_point)
+
+    def term(self, m: Module, left: Value, right: Value) -> Sequence[Value]:
+        """(w − zero point) · 2^F shifted right by what the code means, 0 for the top code; the parity."""
+        bits = self._shift_bits
+        term, odd = Signal(shape(self.spec.term_format), reset_less=True), Signal(reset_less=True)
+        shifted = (right << self.spec.frac_bits) >> left[:bits]
+        m.d.sync += [term.eq(Mux(left[bits], 0, shifted)), odd.eq(left[bits + 1])]
+        return term, odd
+
+    def add(self, m: Module, term: Sequence[Value], before: Sequence[Value], sums: Sequence[Signal]) -> None:
+        """One adder: a term belongs to one accumulator alone."""
+        value, odd = term
+        if len(sums) == 1:
+            m.d.sync += sums[0].eq(self.kept(before[0] + value))
+            return
+        total = self.kept(Mux(odd, before[1], before[0]) + value)
+        with m.If(odd):
+            m.d.sync += sums[1].eq(total)
+        with m.Else():
+            m.d.sync += sums[0].eq(total)
+
+    def finish(self, m: Module, move: Value, sums: Sequence[Value]) -> Value:
         """E + round_shift(O · 46341, 15) in `join_cycles`; 46341 = 5 · 257 + (11 << 12) takes four adders."""
+        if len(sums) == 1:
+            return sums[0]
         if SQRT2 != 5 * 257 + (11 << 12):
             raise ValueError(f"the adders below multiply by 46341, not {SQRT2}")
+        evens, odds = sums
         five = odds + (odds << 2)
         low, high = five + (five << 8), (five << 1) + odds
         low_part, high_part = Signal(low.shape()), Signal(high.shape())
-        summed, joining, even = Signal(), Signal(), Signal.like(evens)
+        even, joined = Signal(evens.shape()), Signal(shape(self.spec.acc_format))
         total = low_part + (high_part << 12)
         # round_shift(x, s) is (x >> s) plus the highest bit shifted out.
         rounded = (total >> SQRT2_FRAC_BITS) + total[SQRT2_FRAC_BITS - 1]
         with m.If(move):
-            m.d.sync += [
-                summed.eq(ends),
-                *(joining.eq(summed), low_part.eq(low), high_part.eq(high), even.eq(evens)),
-                *(self.o.valid.eq(joining), self.o.payload.code[0].eq(self._kept(even + rounded))),
-            ]
+            m.d.sync += [low_part.eq(low), high_part.eq(high), even.eq(evens)]
+            m.d.sync += joined.eq(self.kept(even + rounded))
+        return joined
+
+
+class Log2Mac(DotProduct):
+    """Sums of an integer times a log2 code, without a multiplier, one term per cycle."""
+
+    spec: Spec
+    element = Log2Element

@@ -1,28 +1,49 @@
 """Two-scale multiply-accumulate hardware: multiply the payload, register; shift or negate, accumulate, register."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from golden.formats import Integer
-from rtl.dot_product import DotProduct, product_shape
+from rtl.dot_product import DotProduct
+from rtl.element import Element, centred, product_shape
 from sim.units.two_scale_mac import TwoScaleMac as Spec
+
+
+class TwoScaleElement(Element):
+    """The multiplier takes only the payload; the flag chooses between two wirings of the product."""
+
+    spec: Spec
+
+    def left(self, code: Value) -> Value:
+        """Flag and payload as they are."""
+        return code
+
+    def right(self, code: Value) -> Value:
+        """Less its zero point."""
+        return centred(code, self.spec.w_format, self.spec.w_zero_point)
+
+    def term(self, m: Module, left: Value, right: Value) -> Sequence[Value]:
+        """The payload's product and the flag."""
+        spec = self.spec
+        payload = Integer(bits=spec.payload_bits, signed=False)
+        ends = product_shape(payload, 0, spec.w_format, spec.w_zero_point)
+        product, coarse = Signal(ends, reset_less=True), Signal(reset_less=True)
+        m.d.sync += [product.eq(left[: spec.payload_bits] * right), coarse.eq(left[-1])]
+        return product, coarse
+
+    def total(self, before: Value, *term: Value) -> Value:
+        """Adds the product, shifted or negated as the flag says."""
+        product, coarse = term
+        if not self.spec.signed_regions:
+            return before + Mux(coarse, product << self.spec.shift, product)
+        # −p = ~p + 1. A place below the lowest, where 1 + 1 carries, adds that 1 in the accumulator's own adder.
+        added = Mux(coarse, product << self.spec.shift, ~product)
+        return (Cat(Const(1), before).as_signed() + Cat(~coarse, added).as_signed()) >> 1
 
 
 class TwoScaleMac(DotProduct):
     """Dot products of two-scale or sign-scale codes and an integer onto a bias, one product per cycle."""
 
     spec: Spec
-
-    def total(self, m: Module, move: Value, before: Value) -> Value:
-        """The multiplier takes only the payload; the flag chooses between two wirings of the product."""
-        spec = self.spec
-        code, w = self.a.payload.code[0], self.w.payload.code[0] - spec.w_zero_point
-        payload = Integer(bits=spec.payload_bits, signed=False)
-        product = Signal(product_shape(payload, 0, spec.w_format, spec.w_zero_point))
-        coarse = Signal()
-        with m.If(move):
-            m.d.sync += [product.eq(code[: spec.payload_bits] * w), coarse.eq(code[-1])]
-        if not spec.signed_regions:
-            return before + Mux(coarse, product << spec.shift, product)
-        # −p = ~p + 1. A place below the lowest, where 1 + 1 carries, adds that 1 in the accumulator's own adder.
-        term = Mux(coarse, product << spec.shift, ~product)
-        return (Cat(Const(1), before).as_signed() + Cat(~coarse, term).as_signed()) >> 1
+    element = TwoScaleElement
