@@ -1,63 +1,25 @@
-"""`vitrtl verify`, and what every command ends with: results.json, report.html and a summary on the terminal."""
+"""What every command ends with: results.json, report.html and a summary on the terminal."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from rich.table import Table
 
-from golden.errors import UserError
 from golden.images import LabelledImages
 from reports.checkpoint import discard
-from reports.choice import Bits, Choice
-from reports.evaluation import Evaluation
+from reports.choice import Bits
 from reports.overflow_table import overflow_runs
 from reports.page import write_page
-from reports.program_check import checks_of, run_checks, sweep_checks, table_row
 from reports.progress import console
-from reports.registry import unit_names
 from reports.results import Config, Results, Tables, write
 from reports.tool_versions import tool_versions
 from reports.verification import UnitVerification as Finding
-from reports.verification import write_junit
-from reports.workload import Workload, load_workload
-from rtl.cosim.runner import find_simulator
+from reports.verification_rows import Mutants, killed_of, totals_of
+from reports.workload import Workload
 from sim.accelerator import Accelerator
-
-VERIFIED_IMAGES = 4
-"""Images whose tensors drive the RTL in `verify`: 4 images of DeiT-Tiny give 28,368 rows of scores to choose from."""
 
 WORST_SHOWN = 10
 """Operations whose overflows the terminal names; the report names all."""
-
-
-def run_verify(choice: Choice, bits: Bits, units: tuple[str, ...], out: Path, rows: int) -> bool:
-    """RTL against the simulator: units at their sweep and on the model's real tensors; True when all agreed."""
-    find_simulator()
-    known = unit_names()
-    for unit in units:
-        if unit not in known:
-            near = get_close_matches(unit, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UserError(f"there is no unit {unit!r}; units: {', '.join(known)}{hint}")
-    workload = load_workload(choice)
-    evaluation = Evaluation(
-        workload=workload,
-        accelerator=Accelerator.load(),
-        batch_size=VERIFIED_IMAGES,
-        checked_images=VERIFIED_IMAGES,
-        out=out,
-    )
-    run = evaluation.lowered(bits)
-    chosen = units or tuple(sorted({operation.unit for operation in run.program.operations} & set(known)))
-    checks = [check for unit in chosen for check in sweep_checks(unit)]
-    checks += checks_of(run.program, run.tensors, chosen, rows, bits.label)
-    findings = run_checks(checks, out / "rtl", choice.seed)
-    report_failures(findings)
-    write_junit(out / "verify.xml", findings)
-    tables = evaluation.tables().model_copy(update={"verification": tuple(table_row(f) for f in findings)})
-    publish(results_of("verify", workload, tables, evaluation.accelerator, bits), out)
-    return all(finding.passed for finding in findings)
 
 
 def report_failures(findings: Sequence[Finding]) -> None:
@@ -121,13 +83,29 @@ def _print_checks(results: Results) -> None:
             table.add_row(row.run, f"{row.integers:,}", str(row.differing))
         _stdout(table)
     if tables.verification:
-        columns = ("unit", "parameters", "codes", "differ", "cycles differ", "")
+        columns = ("unit", "specs", "vectors", "library", "differ", "cycles differ", "proof", "mutants", "")
         table = Table(*columns, title="RTL = sim, bits and cycles", title_justify="left")
-        for check in tables.verification:
-            state = "pass" if check.passed else "[red]FAIL[/red]"
-            counts = (f"{check.beats:,}", _known(check.mismatches), _known(check.cycle_mismatches))
-            table.add_row(check.unit, check.spec, *counts, state)
+        for total in totals_of(tables.verification):
+            state = "pass" if total.passed else "[red]FAIL[/red]"
+            counts = (total.volume, total.mismatches, total.cycle_mismatches)
+            found = (total.proofs or "unknown", killed_of(tables.mutants, total.unit) or "unknown")
+            table.add_row(
+                total.unit, str(total.specs), f"{total.vectors:,}", *map(_known, counts), *found, state
+            )
         _stdout(table)
+    if tables.mutants:
+        _print_mutants(tables.mutants)
+
+
+def _print_mutants(rows: Sequence[Mutants]) -> None:
+    table = Table("file", "planted", "killed", "equivalent", "survivors", title="Planted faults")
+    for row in rows:
+        counts = (row.planted, row.killed, row.equivalent, len(row.survivors))
+        table.add_row(row.file, *(f"{count:,}" for count in counts))
+    _stdout(table)
+    for row in rows:
+        for survivor in row.survivors:
+            console.print(f"[red]survived[/red] {survivor}", highlight=False)
 
 
 def _print_overflows(results: Results) -> None:

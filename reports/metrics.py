@@ -31,8 +31,8 @@ def derive(tables: Tables, clock_mhz: float | None) -> dict[str, Metric]:
     """
     named: dict[str, Metric] = {}
     for part in (_accuracy(tables), _fidelity(tables), _cycles(tables, clock_mhz), _exactness(tables),
-                 _overflows(tables), _verification(tables), _area(tables), _speed(tables), _kernels(tables),
-                 _profile(tables), _designs(tables)):  # fmt: skip
+                 _overflows(tables), _verification(tables), _mutants(tables), _area(tables), _speed(tables),
+                 _kernels(tables), _profile(tables), _designs(tables)):  # fmt: skip
         for name, metric in part:
             if name in named:
                 raise ValueError(
@@ -137,6 +137,12 @@ def _verification(tables: Tables) -> Iterator[Named]:
     failed = sum(not row.passed for row in rows)
     yield "verify__failed", Metric(value=failed, unit="unit specs", higher_is_better=False)
     yield "verify__vectors", Metric(value=sum(r.beats for r in rows), unit="vectors", higher_is_better=True)
+    driven = [r.volume for r in rows if r.volume is not None]
+    if driven:
+        yield "verify__library_vectors", Metric(value=sum(driven), unit="vectors", higher_is_better=True)
+    proofs = [r.proof for r in rows if r.proof is not None]
+    if proofs:
+        yield "verify__proven", Metric(value=proofs.count("proven"), unit="unit specs", higher_is_better=True)
     for name, counts in (
         ("mismatches", [r.mismatches for r in rows]),
         ("cycle_mismatches", [r.cycle_mismatches for r in rows]),
@@ -149,6 +155,17 @@ def _verification(tables: Tables) -> Iterator[Named]:
                 f"verify__{name}",
                 Metric(value=sum(known), unit=name.replace("_", " "), higher_is_better=False),
             )
+
+
+def _mutants(tables: Tables) -> Iterator[Named]:
+    rows = tables.mutants
+    if not rows:
+        return
+    survivors = sum(len(row.survivors) for row in rows)
+    yield "mutants__survivors", Metric(value=survivors, unit="mutants", higher_is_better=False)
+    for name, better in (("planted", True), ("killed", True), ("equivalent", None)):
+        count = sum(getattr(row, name) for row in rows)
+        yield f"mutants__{name}", Metric(value=count, unit="mutants", higher_is_better=better)
 
 
 def _area(tables: Tables) -> Iterator[Named]:

@@ -5,7 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from golden.errors import InvariantError, UserError
 from reports import plots
@@ -24,6 +24,11 @@ from reports.summary import (
     units_in_order,
     verdict,
 )
+from reports.verification_rows import killed_of
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 _SECTIONS = (
     ("accuracy", "Accuracy"),
@@ -33,6 +38,7 @@ _SECTIONS = (
     ("overflows", "Overflows"),
     ("cycles", "Cycles"),
     ("verification", "RTL verification"),
+    ("mutants", "Planted faults"),
     ("area", "Area and Fmax"),
     ("speed", "Software speed"),
     ("kernels", "Kernels beside a library"),
@@ -66,6 +72,16 @@ _GLOSSARY = (
     ),
     ("95 % interval", "accuracy", "Wilson score interval of the accuracy, from the number of images alone."),
     ("vector", "verification", "What crosses an output stream in one handshake, all lanes together."),
+    (
+        "library",
+        "verification",
+        "The Verilog compiled to machine code: input vectors driven through it, `all` where there are no others.",
+    ),
+    (
+        "mutant",
+        "mutants",
+        "One fault planted in the sources; killed by a test, or equivalent: it changes nothing that can be seen.",
+    ),
     ("protocol error", "verification", "Valid withdrawn, or data changed, while the receiver was stalling."),
     (
         "of its peak",
@@ -82,7 +98,11 @@ def write_page(results: Results, path: Path) -> Path:
 
     Raises UserError where the file cannot be written.
     """
-    text = render(results)
+    return write_text(path, render(results))
+
+
+def write_text(path: Path, text: str) -> Path:
+    """`text` as the file's whole content, or the file as it was, and its path; UserError where that fails."""
     beside = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,30 +117,35 @@ def write_page(results: Results, path: Path) -> Path:
 
 def render(results: Results) -> str:
     """The page as HTML: every label escaped, plotly.js inside it once where there is a plot."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
+    # Only plotly.js itself is Markup. Plots take pseudo-HTML, so plots.py escapes its labels; tojson, which the page
+    # uses for the figures, leaves no "</script>" in them.
+    context = _context(results)
+    plotly = plotly_script() if context["figures"] else ""
+    return environment().get_template("page.html.j2").render(**context, plotly=plotly)
 
-    environment = Environment(
+
+def environment() -> "Environment":
+    """Templates of the pages, everything escaped, an unknown name an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Only plotly.js itself is Markup. Plots take pseudo-HTML, so plots.py escapes its labels; tojson, which the page
-    # uses for the figures, leaves no "</script>" in them.
-    context = _context(results)
-    plotly = Markup(_plotly()) if context["figures"] else ""
-    return environment.get_template("page.html.j2").render(**context, plotly=plotly)
 
 
-def _plotly() -> str:
+def plotly_script() -> "Markup":
+    """plotly.js, to stand inside a page as it is."""
+    from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
     script: str = get_plotlyjs()
     if "</script" in script:
         raise InvariantError("plotly.js holds </script and cannot stand inside a page")
-    return script
+    return Markup(script)
 
 
 def _context(results: Results) -> dict[str, Any]:
@@ -159,6 +184,7 @@ def _context(results: Results) -> dict[str, Any]:
         "image_counts": sorted({row.n for row in tables.accuracy}),
         "fidelity": [row for rows in _by_run(tables.fidelity).values() for row in rows],
         "vectors": sum(row.beats for row in verification),
+        "killed_of": killed_of,
         "failed_units": sum(not row.passed for row in verification),
         "mismatches": _total(row.mismatches for row in verification),
         "cycle_mismatches": _total(row.cycle_mismatches for row in verification),

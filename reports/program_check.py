@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,19 @@ from numpy.typing import NDArray
 
 from golden.program import Operation, Program
 from reports.progress import track
+from reports.real_tensors import real_beats
 from reports.registry import entry
-from reports.results import UnitVerification
+from reports.verification import Effort, joined, verify_spec
 from reports.verification import UnitVerification as Finding
-from reports.verification import verify_spec
+from reports.verification_rows import ProofState, UnitVerification
 from sim.registry import unit_of
 from sim.unit import Beats, Unit
 
 ELEMENTS = 2048
-"""Real codes that drive a unit without rows."""
+"""Real codes that drive a unit without rows, or one that sums them up, in a simulator."""
+LIBRARY_CODES = 1 << 18
+"""Most real codes that drive a compiled library."""
+_PROOFS: Mapping[bool | None, ProofState] = {True: "proven", False: "refuted", None: "open"}
 PARALLEL = 2
 """Simulators at a time."""
 
@@ -30,77 +35,91 @@ class Check:
     unit: str
     label: str
     spec: Unit
-    beats: Mapping[str, Beats] | None
+    beats: Mapping[str, Beats] | None = None
     """Real input beats by stream, after the unit's directed ones; None for these alone."""
+    more: Mapping[str, Beats] | None = None
+    """Real input beats for the compiled library; None: its own."""
 
 
 def sweep_checks(unit: str) -> list[Check]:
     """One check for every point of the unit's sweep, on directed and random stimuli."""
     report = entry(unit).report
-    return [Check(unit=unit, label=report.label(spec), spec=spec, beats=None) for spec in report.SWEEP]
+    return [Check(unit=unit, label=report.label(spec), spec=spec) for spec in report.SWEEP]
 
 
 def checks_of(
     program: Program, tensors: Mapping[str, NDArray[np.int64]], units: tuple[str, ...], rows: int, prefix: str
 ) -> Iterator[Check]:
-    """One check for every different spec among the program's operations of `units`, on `rows` rows of its real input.
+    """One check for every different spec among the program's operations of `units`, with their real operands.
 
-    `prefix` starts the label (`W4/A4`). Only units with one input stream and no constants can be driven so: with
-    the operation's captured tensor, at an even stride through images, heads and tokens. Others are left out.
+    A simulator gets `rows` rows of a unit with rows, the compiled library up to `LIBRARY_CODES` codes, each taken
+    evenly from all operations of that spec, images, heads, tokens and output channels. `prefix` starts the label
+    (`W4/A4`), which names the first of these operations.
     """
-    seen: set[Unit] = set()
+    sharing: dict[tuple[str, Unit], list[Operation]] = {}
     for operation in program.operations:
-        if operation.unit not in units:
-            continue
-        spec = unit_of(program, operation)
-        if spec in seen or len(spec.inputs) != 1 or len(operation.inputs) != 1:
-            continue
-        seen.add(spec)
-        beats = _real_beats(spec, operation, tensors, rows)
-        yield Check(unit=operation.unit, label=f"{prefix} {operation.name}", spec=spec, beats=beats)
+        if operation.unit in units:
+            sharing.setdefault((operation.unit, unit_of(program, operation)), []).append(operation)
+    for (unit, spec), operations in sharing.items():
+        few, many = (
+            _joined([real_beats(program, o, spec, tensors, codes // len(operations)) for o in operations])
+            for codes in (_simulated(program, operations[0], spec, rows), LIBRARY_CODES)
+        )
+        others = f" and {len(operations) - 1} more" if len(operations) > 1 else ""
+        label = f"{prefix} {operations[0].name}{others}"
+        yield Check(unit=unit, label=label, spec=spec, beats=few, more=many)
 
 
-def run_check(check: Check, out: Path, seed: int) -> Finding:
-    """Directed stimuli and the real beats through RTL, model and reference."""
+def run_check(check: Check, out: Path, seed: int, effort: Effort | None = None) -> Finding:
+    """Directed stimuli and the real beats through RTL, model and reference; proofs for the points of a sweep alone."""
     folder = out / check.unit / check.label.replace("/", "").replace(" ", "_")
-    return replace(verify_spec(entry(check.unit), check.spec, check.beats, folder, seed), label=check.label)
+    if effort is not None and check.beats is not None:
+        effort = replace(effort, proof=False)
+    found = verify_spec(entry(check.unit), check.spec, check.beats, folder, seed, effort, check.more)
+    return replace(found, label=check.label)
 
 
-def run_checks(checks: Sequence[Check], out: Path, seed: int) -> list[Finding]:
+def run_checks(checks: Sequence[Check], out: Path, seed: int, effort: Effort | None = None) -> list[Finding]:
     """All checks, some at a time, each in simulator processes of its own."""
     with ThreadPoolExecutor(PARALLEL) as pool:
-        found = pool.map(lambda check: run_check(check, out, seed), checks)
+        found = pool.map(lambda check: run_check(check, out, seed, effort), checks)
         return list(track("RTL = sim, bits and cycles", found, len(checks)))
 
 
-def table_row(finding: Finding) -> UnitVerification:
-    """A finding as a row of the results."""
-    run = finding.cosimulation
+def table_row(finding: Finding, out: Path | None = None) -> UnitVerification:
+    """A finding as a row of the results; the path of its waveform relative to `out`."""
+    run, volume, proof, waveform = finding.cosimulation, finding.volume, finding.proof, finding.waveform
+    parts = [part for part in (run, volume) if part is not None]
+    relative = out is not None and waveform is not None and waveform.is_relative_to(out.resolve())
     return UnitVerification(
         unit=finding.unit,
         spec=finding.label,
         simulator=run.simulator,
         rows=run.rows,
-        beats=run.compared,
-        mismatches=run.mismatches + finding.reference_mismatches,
-        cycle_mismatches=run.cycle_mismatches,
-        protocol_errors=run.protocol_errors,
-        seconds=run.seconds,
+        beats=sum(part.beats for part in parts),
+        volume=volume.vectors if volume else None,
+        exhaustive=volume.exhaustive if volume else None,
+        mismatches=sum(part.mismatches for part in parts) + finding.reference_mismatches,
+        cycle_mismatches=sum(part.cycle_mismatches for part in parts),
+        protocol_errors=sum(part.protocol_errors for part in parts),
+        proof=_PROOFS[proof.passed] if proof else None,
+        proof_method=proof.method if proof else None,
+        seconds=finding.seconds,
         passed=finding.passed,
         seed=run.seed,
+        failure=finding.first_failure,
+        waveform=str(waveform.relative_to(out.resolve())) if relative and waveform and out else None,
     )
 
 
-def _real_beats(
-    spec: Unit, operation: Operation, tensors: Mapping[str, NDArray[np.int64]], rows: int
-) -> dict[str, Beats]:
-    """`rows` rows, or ELEMENTS codes, of the operation's operand as beats of the unit's only input stream."""
-    (stream,) = spec.inputs
-    (source,) = operation.inputs.values()
-    values = tensors[source].reshape(-1, tensors[source].shape[-1])
-    if not spec.inputs[stream].last:
-        rows = max(1, ELEMENTS // values.shape[-1])
-    chosen = values[np.unique(np.linspace(0, len(values) - 1, min(rows, len(values))).astype(np.int64))]
-    last = np.zeros(chosen.shape, np.bool_)
-    last[:, -1] = spec.inputs[stream].last
-    return {stream: Beats(chosen.reshape(-1, 1), last.reshape(-1))}
+def _simulated(program: Program, operation: Operation, spec: Unit, rows: int) -> int:
+    """Codes for a simulator: `rows` rows of a unit whose results are rows, too, else `ELEMENTS`."""
+    if not any(port.last for port in spec.outputs.values()):
+        return ELEMENTS
+    length: int = program.tensors[next(iter(operation.inputs.values()))].shape[-1]
+    return rows * length
+
+
+def _joined(parts: Sequence[Mapping[str, Beats]]) -> dict[str, Beats]:
+    """Beats of several operations, one after the other."""
+    return {stream: reduce(joined, [part[stream] for part in parts]) for stream in parts[0]}

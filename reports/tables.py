@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 
 from reports.bench_tables import KernelSpeed, Speed, UnitTime
 from reports.overflow_table import Overflow
-from reports.row import Amount, Count, Fraction, Label, Megahertz, Percent, Positive, Row, Seconds
+from reports.row import Amount, Count, Fraction, Label, Megahertz, Percent, Positive, Row
 from reports.tradeoff.rows import Design, DesignArea, DesignPart
+from reports.verification_rows import Mutants, UnitVerification
 
 FLOAT = "float"
 """Level and run label of the unquantised model: one baseline for all runs."""
@@ -136,35 +137,6 @@ class Exactness(Row):
     differing: Count
 
 
-class UnitVerification(Row):
-    """RTL of one unit against its simulator model."""
-
-    unit: Label
-    spec: Label
-    simulator: Label
-    """Name and version."""
-    rows: Count | None = None
-    beats: Count
-    """Output vectors compared."""
-    mismatches: Count | None = None
-    """None when the run did not get as far as comparing."""
-    cycle_mismatches: Count | None = None
-    protocol_errors: Count | None = None
-    seconds: Seconds
-    passed: bool
-    seed: Count | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        counts = (self.mismatches, self.cycle_mismatches, self.protocol_errors)
-        if self.passed and (self.beats == 0 or counts != (0, 0, 0)):
-            raise ValueError(
-                f"{self.unit} cannot have passed with {self.beats} beats compared and "
-                f"{counts} mismatches, cycle mismatches and protocol errors"
-            )
-        return self
-
-
 class UnitArea(Row):
     """What one unit costs on one target."""
 
@@ -203,6 +175,7 @@ class Tables(Row):
     overflows: tuple[Overflow, ...] = ()
     cycles: tuple[LayerCycles, ...] = ()
     verification: tuple[UnitVerification, ...] = ()
+    mutants: tuple[Mutants, ...] = ()
     area: tuple[UnitArea, ...] = ()
     speed: tuple[Speed, ...] = ()
     kernels: tuple[KernelSpeed, ...] = ()
@@ -220,6 +193,7 @@ class Tables(Row):
         _unique("exactness", (r.run for r in self.exactness))
         _unique("overflows", ((r.run, r.operation) for r in self.overflows))
         _unique("verification", ((r.unit, r.spec, r.simulator) for r in self.verification))
+        _unique("mutants", (r.file for r in self.mutants))
         _unique("area", ((r.unit, r.spec, r.target) for r in self.area))
         _unique("speed", ((r.run, r.implementation) for r in self.speed))
         _unique("kernels", ((r.kernel, r.implementation) for r in self.kernels))

@@ -1,16 +1,37 @@
-"""Verification of units: RTL against the model in a simulator, and the model against golden's reference."""
+"""Verification of units: RTL against the model, simulated, compiled and by proof; the model against golden."""
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
 
 from reports.registry import Entry, entry
+from reports.volume import exhaustive, volume_batches
 from rtl.cosim.runner import Cosimulation, cosimulate, find_simulator
+from rtl.volume.library import default_cache
+from rtl.volume.run import Volume, run_volume
 from sim.unit import Beats, Unit
+
+if TYPE_CHECKING:
+    from rtl.proof import Proof
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much is done about a spec beside cosimulation, and with what."""
+
+    simulator: str | None = None
+    """`icarus` or `verilator`; None: the one there is."""
+    vectors: int | None = None
+    """Seeded vectors for the compiled library, where it does not try every input; None: no library."""
+    cache: Path = field(default_factory=default_cache)
+    """Keeps compiled libraries."""
+    proof: bool = False
+    """Whether units with a specification are proven."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +45,47 @@ class UnitVerification:
     """RTL against the model: bits under stalls, bits and cycles without, after resets."""
     reference_mismatches: int
     """Output codes in which the model differs from golden's reference, on the same inputs."""
+    volume: Volume | None = None
+    """RTL as a compiled library against the model; None when it did not run."""
+    proof: "Proof | None" = None
+    """None when none was tried, or the unit has no specification."""
+
+    @property
+    def tests(self) -> Mapping[str, str | None]:
+        """Everything that was compared -> its first finding; None where it passed."""
+        differ, proof = self.reference_mismatches, self.proof
+        found = dict(self.cosimulation.tests)
+        found["model_matches_reference"] = f"model and reference differ in {differ} codes" if differ else None
+        if self.volume is not None:
+            found["volume"] = self.volume.first_failure
+        if proof is not None and proof.passed is not None:
+            found["proof"] = None if proof.passed else f"refuted: {proof.counterexample}"
+        return found
 
     @property
     def passed(self) -> bool:
-        """True when RTL, model and reference agree in everything compared."""
-        return self.cosimulation.passed and not self.reference_mismatches
+        """True when RTL, model and reference agree in everything compared, and no proof refutes it."""
+        return not any(self.tests.values())
 
     @property
     def first_failure(self) -> str | None:
         """One line; None when it passed."""
         if self.reference_mismatches:
-            return f"model and reference differ in {self.reference_mismatches} codes"
-        return self.cosimulation.first_failure
+            return self.tests["model_matches_reference"]
+        volume = self.volume.first_failure if self.volume else None
+        proof = self.tests.get("proof")
+        return self.cosimulation.first_failure or volume or (proof and f"proof {proof}")
+
+    @property
+    def waveform(self) -> Path | None:
+        """Of the first failure."""
+        return self.cosimulation.waveform or (self.volume.waveform if self.volume else None)
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        parts = (self.cosimulation, self.volume, self.proof)
+        return sum(part.seconds for part in parts if part is not None)
 
 
 def verify_unit(
@@ -63,17 +113,38 @@ def verify_unit(
 
 
 def verify_spec(
-    unit: Entry, spec: Unit, rows: Mapping[str, Beats] | None, folder: Path, seed: int
+    unit: Entry,
+    spec: Unit,
+    rows: Mapping[str, Beats] | None,
+    folder: Path,
+    seed: int,
+    effort: Effort | None = None,
+    more: Mapping[str, Beats] | None = None,
 ) -> UnitVerification:
-    """Verifies one spec in `folder`."""
+    """Verifies one spec in `folder`; without `effort` in the simulator alone.
+
+    `rows` follow the unit's own stimuli there; or stand for them, where a unit has several operands, whose stimuli
+    are made for the widths of its sweep. The compiled library gets `more`, or without it the vectors of `effort`.
+    """
+    effort = effort or Effort()
     label = unit.report.label(spec)
     # A stimulus depends on the seed and the spec alone, not on which others run beside it.
     rng = np.random.default_rng([seed, zlib.crc32(f"{unit.name} {label}".encode())])
-    inputs = dict(unit.report.stimuli(spec, rng))
-    if rows is not None:
-        inputs = {stream: joined(inputs[stream], rows[stream]) for stream in spec.inputs}
-    cosimulation = cosimulate(unit.component(spec), inputs, folder, seed=seed)
+    if rows is not None and len(spec.inputs) > 1:
+        inputs = dict(rows)
+    else:
+        inputs = dict(unit.report.stimuli(spec, rng))
+        if rows is not None:
+            inputs = {stream: joined(inputs[stream], rows[stream]) for stream in spec.inputs}
+    cosimulation = cosimulate(unit.component(spec), inputs, folder, seed=seed, simulator=effort.simulator)
     model, reference = spec.run(**inputs), unit.report.reference(spec, inputs)
+    volume = None
+    if effort.vectors is not None:
+        batches = [more] if more is not None else volume_batches(unit, spec, rng, effort.vectors)
+        complete = more is None and exhaustive(spec)
+        volume = run_volume(
+            unit.component(spec), batches, folder, effort.cache, seed=seed, exhaustive=complete
+        )
     return UnitVerification(
         unit=unit.name,
         label=label,
@@ -82,7 +153,15 @@ def verify_spec(
         reference_mismatches=sum(
             int((model[stream].codes != reference[stream].codes).sum()) for stream in spec.outputs
         ),
+        volume=volume,
+        proof=_proof(unit, spec, folder / "proof") if effort.proof else None,
     )
+
+
+def _proof(unit: Entry, spec: Unit, folder: Path) -> "Proof | None":
+    from rtl.proof import prove
+
+    return prove(unit.name, spec, folder)
 
 
 def joined(first: Beats, second: Beats) -> Beats:
@@ -91,20 +170,18 @@ def joined(first: Beats, second: Beats) -> Beats:
 
 
 def write_junit(path: Path, results: Sequence[UnitVerification]) -> None:
-    """One test case per spec and test, the comparison with the reference among them."""
+    """One suite per spec, one case per test: the simulator's, the reference, the compiled library, the proof."""
     path.parent.mkdir(parents=True, exist_ok=True)
     suites = ElementTree.Element("testsuites")
     for result in results:
-        found = dict(result.cosimulation.tests)
-        differ = result.reference_mismatches
-        found["model_matches_reference"] = f"{differ} codes differ" if differ else None
+        found = result.tests
         suite = ElementTree.SubElement(
             suites,
             "testsuite",
             name=f"{result.unit}.{result.label}",
             tests=str(len(found)),
             failures=str(sum(text is not None for text in found.values())),
-            time=f"{result.cosimulation.seconds:.3f}",
+            time=f"{result.seconds:.3f}",
         )
         for test, text in found.items():
             case = ElementTree.SubElement(

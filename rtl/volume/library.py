@@ -14,7 +14,7 @@ from golden.errors import InvariantError, UserError
 from rtl.cosim import wheel
 from rtl.stream import StreamUnit
 from rtl.verilog import verilog
-from sim.unit import Port
+from sim.unit import Port, Unit
 
 TOP = "unit"
 HARNESS = Path(__file__).with_name("harness.cpp")
@@ -49,7 +49,7 @@ def build(component: StreamUnit, folder: Path, *, waves: bool = False) -> ctypes
     """
     if (reason := missing()) is not None:
         raise UserError(reason)
-    source, header = verilog(component, TOP), streams_header(component)
+    source, header = verilog(component, TOP), streams_header(component.spec)
     flags = (*COMPILE, "-DWAVES") if waves else COMPILE
     parts = (source, header, HARNESS.read_text(), wheel.version(), compiler_version(), *VERILATE, *flags)
     path = folder / f"{digest(*parts)}.so"
@@ -66,9 +66,8 @@ def build(component: StreamUnit, folder: Path, *, waves: bool = False) -> ctypes
     return ctypes.CDLL(str(path))
 
 
-def streams_header(component: StreamUnit) -> str:
+def streams_header(spec: Unit) -> str:
     """streams.h of the harness: the spec's streams by the names that they have in Verilator's C++."""
-    spec = component.spec
     inputs, outputs = list(spec.inputs), list(spec.outputs)
     words = [payload_words(port) for port in (*spec.inputs.values(), *spec.outputs.values())]
 

@@ -147,11 +147,12 @@ def run_volume(
     *,
     seed: int,
     exhaustive: bool,
+    waves: bool = True,
 ) -> Volume:
     """Every batch twice, from reset: without stalls, bits and cycles; with random ones, bits and handshake rules.
 
     `cache` keeps libraries from one call to the next. On a failure `folder` gets a waveform of the cycles around the
-    first one. Raises UserError when the tools to build a library are missing.
+    first one, unless `waves` is off. Raises UserError when the tools to build a library are missing.
     """
     began = time.monotonic()
     library = build(component, cache)
@@ -168,14 +169,8 @@ def run_volume(
             failure = _compare(component, batch, transfer, counts, timed=not stalls)
             if failure is not None and first is None:
                 first = _line(component, batch, failure, f"volume {test}, batch {number}")
-                window = Window(
-                    file=folder / "volume.vcd",
-                    start=max(failure.cycle - BEFORE, 0),
-                    stop=failure.cycle + AFTER,
-                )
-                folder.mkdir(parents=True, exist_ok=True)
-                run(build(component, cache, waves=True), component, batch, stalls, window)
-                waveform = window.file
+                if waves:
+                    waveform = _waveform(component, batch, stalls, failure.cycle, folder, cache)
     return Volume(
         library=wheel.version(),
         exhaustive=exhaustive,
@@ -184,6 +179,14 @@ def run_volume(
         waveform=waveform,
         **counts,
     )
+
+
+def _waveform(component: StreamUnit, batch: Batch, seed: int, cycle: int, folder: Path, cache: Path) -> Path:
+    """The run again, with a VCD of the cycles around `cycle`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    window = Window(file=folder.resolve() / "volume.vcd", start=max(cycle - BEFORE, 0), stop=cycle + AFTER)
+    run(build(component, cache, waves=True), component, batch, seed, window)
+    return window.file
 
 
 def run(
