@@ -18,6 +18,6 @@ class Specification(SumHarness):
     def term(self, given: Mapping[str, Value]) -> Value:
         """The entry that the code names, times w."""
         spec, w = self.spec, given["w"] - self.spec.w_zero_point
-        ends = (min(spec.table), max(spec.table))
-        entries = Array(Const(entry, signed(Integer.holding(*ends).bits)) for entry in spec.table)
-        return product(entries[given["a"]], ends, w, span(spec.w_format, spec.w_zero_point))
+        word = Integer.holding(min(spec.table), max(spec.table))
+        entries = Array(Const(entry, signed(word.bits)) for entry in spec.table)
+        return product(entries[given["a"]], span(word), w, span(spec.w_format, spec.w_zero_point))
