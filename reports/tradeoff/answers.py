@@ -26,6 +26,9 @@ SOFTMAX_KINDS = {
 }
 """Form of the attention's codes -> the units that make them from scores."""
 
+SOFTMAX_STEPS = ("attn.softmax", "attn.probabilities")
+"""Operations from scores to codes."""
+
 
 class Costed(NamedTuple):
     """A design with its cost on one target."""
@@ -105,7 +108,7 @@ def softmax_rows(results: Results, target: str) -> Iterator[SoftmaxRow]:
     resource, _ = COSTS[target]
     for design in results.tables.designs:
         parts = [p for p in results.tables.parts if (p.run, p.target) == (design.run, target) and not p.edge]
-        making = [p for p in parts if any(name.startswith("attn.softmax") for name in p.operations)]
+        making = [p for p in parts if any(name.startswith(SOFTMAX_STEPS) for name in p.operations)]
         taking = [
             p for p in parts if any(name.startswith("attn.mix") for name in p.operations) and "mac" in p.unit
         ]

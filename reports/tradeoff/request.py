@@ -54,10 +54,11 @@ def parse_widths(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """
     found: dict[tuple[int, int], None] = {}
     for text in texts:
-        weight, _, act = text.partition("/")
-        if not weight.isdecimal() or not (act or weight).isdecimal():
+        weight, slash, act = text.partition("/")
+        act = act if slash else weight
+        if not weight.isdecimal() or not act.isdecimal():
             raise UserError(f"--bits must be such as 4, or 4/8 for weights/activations, not {text!r}")
-        bits = Bits(weight=int(weight), act=int(act or weight))
+        bits = Bits(weight=int(weight), act=int(act))
         found[bits.weight, bits.act] = None
     return tuple(found)
 

@@ -113,14 +113,13 @@ def area_of(parts: tuple[DesignPart, ...]) -> DesignArea:
     for resource in RESOURCES:
         known = [total for part in parts if (total := part.total(resource)) is not None]
         sums[resource] = sum(known) if known and not missing else None
-    clocks = {part.unit: part.fmax_mhz for part in parts if part.fmax_mhz is not None}
-    complete = len(clocks) == len(parts)
-    slowest = min(clocks, key=lambda unit: clocks[unit]) if complete else None
+    clocks = [(part.fmax_mhz, part.unit) for part in parts if part.fmax_mhz is not None]
+    fmax, slowest = min(clocks) if len(clocks) == len(parts) else (None, None)
     return DesignArea(
         run=parts[0].run,
         target=parts[0].target,
         missing=missing,
         slowest=slowest,
-        fmax_mhz=clocks[slowest] if slowest else None,
+        fmax_mhz=fmax,
         **sums,
     )

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from golden.errors import UserError
 from reports.checkpoint import discard
+from reports.page import write_text
 from reports.progress import console
 from reports.results import Results, write
 from reports.tradeoff.answers import COSTS, amount, pareto, targets_of
@@ -25,21 +24,11 @@ def publish(results: Results, failures: Mapping[str, str], out: Path) -> None:
     write(results, out)
     page = write_page(results, failures, out / "report.html")
     for name, text in (("designs.csv", table_text(results)), ("tradeoff.md", markdown(results, failures))):
-        replace_file(out / name, text)
+        write_text(out / name, text)
     discard(out)
     for target in targets_of(results):
         Console().print(terminal_table(results, target))
     console.print(escape(f"report: {page}, summary: {out / 'tradeoff.md'}"), highlight=False)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """`text` as the file's whole content, or the file as it was; UserError where it cannot be written."""
-    beside = path.with_name(path.name + ".partial")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; make room and start again") from error
 
 
 def table_text(results: Results) -> str:
