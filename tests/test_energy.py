@@ -100,6 +100,14 @@ def test_nets_toggle_as_the_model_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.synth
+def test_registers_start_as_reset_leaves_them(tmp_path: Path) -> None:
+    mac = entry("mac").report.SWEEP[0]
+    inputs = entry("mac").report.stimuli(mac, np.random.default_rng(1))
+    seen = activity(mapped(rtlil_text(entry("mac").component(mac), "unit"), tmp_path), mac, inputs)
+    assert seen.cycles == 1 + max(int(when[-1]) for when in mac.timing(**inputs).values())
+
+
+@pytest.mark.synth
 def test_a_netlist_that_is_not_the_models_has_no_energy(tmp_path: Path) -> None:
     source = rtlil_text(entry("residual_adder").component(ADDER), "unit")
 
