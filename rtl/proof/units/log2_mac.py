@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from amaranth.hdl import Const, Module, Mux, Value
 
 from rtl.proof.harness import Harness, kept
+from rtl.proof.intervals import fitted, span
 from rtl.proof.sums import settled
 from rtl.stream import StreamUnit, shape
 from rtl.units.log2_mac import Log2Mac
@@ -24,14 +25,13 @@ class Specification(Harness):
         self.evens, self.odds = kept("evens", acc), kept("odds", acc)
 
     def term(self, given: Mapping[str, Value]) -> Value:
-        """A case per code, each shifted by a constant."""
-        spec = self.spec
+        """In as many bits as the longest takes, which is one that no code shifts, or 0."""
+        spec, code, steps = self.spec, given["a"], self.spec.steps_per_octave
+        low, high = span(spec.w_format, spec.w_zero_point)
         whole = (given["w"] - spec.w_zero_point) << spec.frac_bits
-        term: Value = Const(0)
-        for code in range((1 << spec.code_bits) - 1):
-            right = min(-(-code // spec.steps_per_octave), 62)
-            term = Mux(given["a"] == code, whole >> right, term)
-        return term
+        shifted = whole >> ((code + (steps - 1)) >> (steps - 1))  # code / steps, rounded up
+        term = Mux(code == (1 << spec.code_bits) - 1, 0, shifted)
+        return fitted(term, (min(low, 0) << spec.frac_bits, max(high, 0) << spec.frac_bits))
 
     def born(self, m: Module, taken: Value) -> tuple[Value, dict[str, Value]]:
         """A sum per row, with its last beat; all codes are even with base 2."""
@@ -48,7 +48,7 @@ class Specification(Harness):
                 m.d.sync += sum_.eq(facts[name])
         with m.If(self.move & taken):
             m.d.sync += self.begins.eq(last)
-        self.state(m, begins=self.begins, evens=self.evens, odds=self.odds)
+        self.state(m, term=term, begins=self.begins, evens=self.evens, odds=self.odds)
         joined = facts["E"]
         if spec.steps_per_octave == 2:
             # HALF_UP, in full width: (2 · O · √2 + 1) / 2 rounded down.
