@@ -5,7 +5,7 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 ARGS ?=
 
-.PHONY: demo test lint simulator clean
+.PHONY: demo test verify lint simulator clean
 
 demo: .venv/.ready simulator ## the whole line on the small ViT that ships here
 	.venv/bin/vitrtl demo --out out/demo $(ARGS)
@@ -14,6 +14,9 @@ demo: .venv/.ready simulator ## the whole line on the small ViT that ships here
 # still split their loops. ARGS goes to pytest: make test ARGS="-m 'not cosim' --data DIR"
 test: .venv/.ready simulator ## every test, RTL cosimulation included
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=2 pytest -q -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+
+verify: .venv/.ready simulator ## RTL of every unit: simulated, by the million, on the model's tensors (about half an hour)
+	.venv/bin/vitrtl verify --out out/verify $(ARGS)
 
 lint: .venv/.ready ## style, types, import rule, spelling
 	ruff check .

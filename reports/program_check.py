@@ -40,6 +40,11 @@ class Check:
     more: Mapping[str, Beats] | None = None
     """Real input beats for the compiled library; None: its own."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether the real beats stand for the unit's own: those of several operands suit its sweep alone."""
+        return self.beats is not None and len(self.spec.inputs) > 1
+
 
 def sweep_checks(unit: str) -> list[Check]:
     """One check for every point of the unit's sweep, on directed and random stimuli."""
@@ -75,7 +80,9 @@ def run_check(check: Check, out: Path, seed: int, effort: Effort | None = None) 
     folder = out / check.unit / check.label.replace("/", "").replace(" ", "_")
     if effort is not None and check.beats is not None:
         effort = replace(effort, proof=False)
-    found = verify_spec(entry(check.unit), check.spec, check.beats, folder, seed, effort, check.more)
+    found = verify_spec(
+        entry(check.unit), check.spec, check.beats, folder, seed, effort, check.more, alone=check.alone
+    )
     return replace(found, label=check.label)
 
 

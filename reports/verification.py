@@ -120,17 +120,19 @@ def verify_spec(
     seed: int,
     effort: Effort | None = None,
     more: Mapping[str, Beats] | None = None,
+    *,
+    alone: bool = False,
 ) -> UnitVerification:
     """Verifies one spec in `folder`; without `effort` in the simulator alone.
 
-    `rows` follow the unit's own stimuli there; or stand for them, where a unit has several operands, whose stimuli
-    are made for the widths of its sweep. The compiled library gets `more`, or without it the vectors of `effort`.
+    `rows` follow the unit's own stimuli there, or stand for them when `alone`. The compiled library gets `more`, or
+    without it the vectors of `effort`.
     """
     effort = effort or Effort()
     label = unit.report.label(spec)
     # A stimulus depends on the seed and the spec alone, not on which others run beside it.
     rng = np.random.default_rng([seed, zlib.crc32(f"{unit.name} {label}".encode())])
-    if rows is not None and len(spec.inputs) > 1:
+    if rows is not None and alone:
         inputs = dict(rows)
     else:
         inputs = dict(unit.report.stimuli(spec, rng))
