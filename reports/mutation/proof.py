@@ -6,16 +6,17 @@ from pathlib import Path
 from reports.mutation.cases import TOP
 from rtl.verilog import YosysError, yosys
 
-DEPTH = 4
+DEPTH = 2
 """Cycles of the induction; most proofs close in the first."""
 WORDS = ("memory_map", "opt_clean")
 """Memories as registers, and every register a word: quick, but registers of two widths are no pair."""
 BITS = (
     *WORDS,
     *("wreduce", "opt -full", "simplemap t:$dff t:$dffe t:$sdff t:$sdffe t:$sdffce", "opt_merge"),
+    *("opt_dff -sat", "opt_clean", "opt_expr", "opt_merge"),
     *("splitnets -format __", "opt_clean"),
 )
-"""The same bit by bit: a register that is wider for nothing loses the bits that repeat its sign."""
+"""The same bit by bit: a register that is wider for nothing loses the bits that repeat its sign or never change."""
 
 
 def equivalent(original: Path, faulty: Path) -> bool:

@@ -24,7 +24,7 @@ HEAVY = ("numba", "amaranth.hdl", "amaranth.back.rtlil", "amaranth.lib.memory", 
 """Imported before the forks. Of `sim` and `rtl` nothing: each child imports what its fault may have changed."""
 CASE_SECONDS = 20
 """Longest time of one case, the processor's: a fault may loop for ever. The longest case takes a tenth of it."""
-PROOF_SECONDS = 150
+PROOF_SECONDS = 60
 """Longest time of a proof, all cases together."""
 MEMORY_BYTES = 8 << 30
 """Address space of a child: a fault may ask for a vector of 2^40 bits."""
