@@ -5,6 +5,7 @@ FLOOR in all of them.
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from sim.unit import Codes
 
@@ -21,11 +22,29 @@ def power_of_two(d: int, f: int, exp_base: Codes, exp_slope: Codes, segment_shif
     return mantissa >> min((d >> f) + fewer, 62)  # type: ignore[no-any-return]
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def powers_of_two(
+    f: int, exp_base: Codes, exp_slope: Codes, segment_shift: int, count: int
+) -> NDArray[np.int32]:
+    """`power_of_two` of the distances 0 to count − 1."""
+    powers: NDArray[np.int32] = np.empty(count, np.int32)  # below 2^31, as P is 30 at most
+    for d in range(count):
+        powers[d] = power_of_two(d, f, exp_base, exp_slope, segment_shift, 0)
+    return powers
+
+
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _sum_of_powers(
-    scores: Codes, x_max: int, f: int, exp_base: Codes, exp_slope: Codes, segment_shift: int, absent: int
-) -> int:
+    scores: Codes, x_max: int, f: int, exp_base: Codes, exp_slope: Codes, segment_shift: int, absent: int,
+    powers: NDArray[np.int32],
+) -> int:  # fmt: skip
+    """The sum; `powers`, unless empty, are those of all distances up to one that is 0."""
     total = 0
+    if powers.size:
+        last = powers.size - 1
+        for x in scores:
+            total += powers[min(x_max - x, last)] if x != absent else 0
+        return total
     for x in scores:
         if x != absent:
             total += power_of_two(x_max - x, f, exp_base, exp_slope, segment_shift, 0)
@@ -45,23 +64,23 @@ def _log2_sum(total: int, p_bits: int, g: int, log_base: Codes, log_slope: Codes
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def row_level(
     row: Codes, x_max: int, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
-    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, absent: int,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, absent: int, powers: NDArray[np.int32],
 ) -> int:  # fmt: skip
     """log2 of the row's sum of powers, plus `offset`; the scalars are those of `LogDomainRows`."""
-    total = _sum_of_powers(row, x_max, f, exp_base, exp_slope, exp_shift, absent)
+    total = _sum_of_powers(row, x_max, f, exp_base, exp_slope, exp_shift, absent, powers)
     return int(_log2_sum(total, p_bits, g, log_base, log_slope, log_shift) + offset)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def row_levels(
     rows: Codes, exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
-    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, absent: int,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, absent: int, powers: NDArray[np.int32],
 ) -> Codes:  # fmt: skip
     """`row_level` of each of the rows `[rows, n]`."""
     levels = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
         levels[i] = row_level(
             rows[i], rows[i].max(), exp_base, exp_slope, log_base, log_slope,
-            exp_shift, log_shift, f, p_bits, g, offset, absent,
+            exp_shift, log_shift, f, p_bits, g, offset, absent, powers,
         )  # fmt: skip
     return levels

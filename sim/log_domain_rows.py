@@ -2,14 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from golden.formats import MAX_BITS, Integer
 from sim.checks import extremes
-from sim.log_domain import LOG_INDEX_BITS, row_levels
+from sim.log_domain import LOG_INDEX_BITS, powers_of_two, row_levels
 from sim.unit import Beats, Codes, Port, Unit
+
+_MOST_POWERS = 1 << 16
+"""Longest table of powers of two: it stays in the caches near the processor."""
+_WORTH = 1 << 15
+"""Scores of one call from which such a table is worth its making: every later call has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +241,9 @@ class LogDomainRows(Unit):
 
     def levels(self, scores: Codes) -> Codes:
         """log2 S + level_offset of each row of `scores[rows, n]`, log_frac_bits fraction bits: t_i less d_i's part."""
-        levels: Codes = row_levels(np.ascontiguousarray(scores, dtype=np.int64), *self._row_parameters())
+        levels: Codes = row_levels(
+            np.ascontiguousarray(scores, dtype=np.int64), *self._row_parameters(scores.size)
+        )
         return levels
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
@@ -259,14 +268,20 @@ class LogDomainRows(Unit):
         """
         return rows * (3 * -(-length // self.lanes) + self.row_overhead - 1)
 
-    def _row_parameters(self) -> tuple[Codes | int, ...]:
-        """The parameters of `row_level`, in its order."""
+    def _row_parameters(self, scores: int) -> tuple[Codes | NDArray[np.int32] | int, ...]:
+        """The parameters of `row_level`, in its order, for so many scores."""
         tables = (self.exp_base, self.exp_slope, self.log_base, self.log_slope)
         return (
             *(np.array(entries, dtype=np.int64) for entries in tables),
             *(self.exp_segment_shift, self.log_segment_shift, self.score_frac_bits),
             *(self.exp_bits, self.log_frac_bits, self.level_offset, self.absent),
+            _powers(self) if scores >= _WORTH and self._distances <= _MOST_POWERS else np.empty(0, np.int32),
         )
+
+    @property
+    def _distances(self) -> int:
+        """Distances up to the first whose power of two is 0, it included: 2^P shifted right by P + 1."""
+        return ((self.exp_bits + 1) << self.score_frac_bits) + 1
 
     def _checked(self, scores: Codes, starts: Codes, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
         lengths = np.diff(starts)
@@ -286,6 +301,16 @@ class LogDomainRows(Unit):
         results: Codes = np.empty(scores.shape, kind)
         self.emit(np.ascontiguousarray(scores), starts, results)
         return results
+
+
+@lru_cache(maxsize=128)
+def _powers(spec: LogDomainRows) -> NDArray[np.int32]:
+    """Powers of two of all distances that have one, and of one more."""
+    base, slope = (np.array(entries, np.int64) for entries in (spec.exp_base, spec.exp_slope))
+    powers: NDArray[np.int32] = powers_of_two(
+        spec.score_frac_bits, base, slope, spec.exp_segment_shift, spec._distances
+    )
+    return powers
 
 
 def _check_segments(table: str, base: tuple[int, ...], slope: tuple[int, ...], index_bits: int) -> None:

@@ -6,7 +6,9 @@ FLOOR in the powers and in log2, HALF_UP in the distance, saturate at 1 (docs/da
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from golden.formats import Integer
 from sim.log_domain import power_of_two, row_level
@@ -18,7 +20,7 @@ from sim.unit import Codes
 def _probability_rows(
     scores: Codes, starts: Codes, probabilities: Codes,
     exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
-    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, absent: int,
+    exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, offset: int, absent: int, powers: NDArray[np.int32],
     w_bits: int,
 ) -> None:  # fmt: skip
     """Probabilities of the rows `scores[starts[i] : starts[i + 1]]`; the scalars are those of `Probability`."""
@@ -27,7 +29,7 @@ def _probability_rows(
         x_max = row.max()
         level = row_level(
             row, x_max, exp_base, exp_slope, log_base, log_slope,
-            exp_shift, log_shift, f, p_bits, g, offset, absent,
+            exp_shift, log_shift, f, p_bits, g, offset, absent, powers,
         )  # fmt: skip
         half = (1 << (g - f)) >> 1
         for j in range(len(row)):
@@ -68,4 +70,4 @@ class Probability(LogDomainRows):
 
     def emit(self, scores: Codes, starts: Codes, results: Codes) -> None:
         """Writes the probabilities of the rows `scores[starts[i] : starts[i + 1]]`."""
-        _probability_rows(scores, starts, results, *self._row_parameters(), self.prob_bits)
+        _probability_rows(scores, starts, results, *self._row_parameters(scores.size), self.prob_bits)

@@ -6,7 +6,9 @@ FLOOR in the powers and in log2, HALF_UP in the code, saturate at the end (docs/
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from golden.formats import Integer, Log2
 from sim.log_domain import row_level
@@ -19,7 +21,7 @@ def _softmax_rows(
     scores: Codes, starts: Codes, codes: Codes,
     exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
     exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, log2_scale: int, absent: int,
-    h: int, top: int,
+    powers: NDArray[np.int32], h: int, top: int,
 ) -> None:  # fmt: skip
     """Codes of the rows `scores[starts[i] : starts[i + 1]]`; the scalars are those of `Softmax`."""
     for i in range(len(starts) - 1):
@@ -27,7 +29,7 @@ def _softmax_rows(
         x_max = row.max()
         level = row_level(
             row, x_max, exp_base, exp_slope, log_base, log_slope,
-            exp_shift, log_shift, f, p_bits, g, log2_scale, absent,
+            exp_shift, log_shift, f, p_bits, g, log2_scale, absent, powers,
         )  # fmt: skip
         half = (1 << h) >> 1
         for j in range(len(row)):
@@ -84,5 +86,10 @@ class Softmax(LogDomainRows):
     def emit(self, scores: Codes, starts: Codes, results: Codes) -> None:
         """Writes the codes of the rows `scores[starts[i] : starts[i + 1]]`."""
         _softmax_rows(
-            scores, starts, results, *self._row_parameters(), self.code_shift, self.output_format.max_code
+            scores,
+            starts,
+            results,
+            *self._row_parameters(scores.size),
+            self.code_shift,
+            self.output_format.max_code,
         )

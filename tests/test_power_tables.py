@@ -1,0 +1,73 @@
+"""Softmax and probability by a table of all powers of two: the same results as term by term."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reports.registry import entry
+from sim import log_domain, log_domain_rows
+
+SPECS = [(name, spec) for name in ("softmax", "probability") for spec in entry(name).report.SWEEP]
+IDS = [f"{name}-{entry(name).report.label(spec)}" for name, spec in SPECS]
+
+
+def compared(spec: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """Results of rows that spread over all distances, term by term and by the table."""
+    rng = np.random.default_rng(1)
+    low, high = spec.score_format.min_code, spec.score_format.max_code
+    near = min((spec.exp_bits + 3) << spec.score_frac_bits, high - low)
+    rows = rng.integers(high - near + 1, high + 1, (40, min(spec.max_length, 24) // spec.lanes * spec.lanes))
+    rows[:, 0] = np.linspace(low + 1, high, len(rows)).astype(np.int64)
+    with monkeypatch.context() as patch:
+        patch.setattr(log_domain_rows, "_WORTH", 1 << 62)
+        term_by_term = spec.compute(rows)
+        patch.setattr(log_domain_rows, "_WORTH", 0)
+        patch.setattr(log_domain_rows, "_MOST_POWERS", 1 << 24)
+        return term_by_term, spec.compute(rows)
+
+
+@pytest.mark.parametrize(("name", "spec"), SPECS, ids=IDS)
+def test_both_ways_give_the_same(monkeypatch: pytest.MonkeyPatch, name: str, spec: Any) -> None:
+    if spec.score_frac_bits > 16:
+        pytest.skip("its table is too long to be used")
+    term_by_term, by_table = compared(spec, monkeypatch)
+    assert np.array_equal(term_by_term, by_table)
+
+
+def sums(spec: Any, row: Any, powers: Any) -> int:
+    tables = (np.array(entries, np.int64) for entries in (spec.exp_base, spec.exp_slope))
+    total = getattr(log_domain._sum_of_powers, "py_func", log_domain._sum_of_powers)
+    return int(
+        total(row, int(row.max()), spec.score_frac_bits, *tables, spec.exp_segment_shift, spec.absent, powers)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "old", "new"),
+    [
+        ("_sum_of_powers", "powers.size - 1", "powers.size - 2 - (1 << f)"),
+        ("_sum_of_powers", "min(x_max - x, last)", "min(x_max - x + 1, last)"),
+        ("_sum_of_powers", "if x != absent else 0", ""),
+        ("powers_of_two", "power_of_two(d,", "power_of_two(d + 1,"),
+    ],
+)
+def test_planted_faults_are_seen(mutate: Any, kernel: str, old: str, new: str) -> None:
+    spec = next(spec for _, spec in SPECS if spec.lanes > 1)
+    base, slope = (np.array(entries, np.int64) for entries in (spec.exp_base, spec.exp_slope))
+    low, high = spec.score_format.min_code, spec.score_format.max_code
+    # Every distance once, and what is none, far from the maximum and next to it.
+    rows = (
+        np.r_[np.arange(max(low + 1, high - spec._distances - 3), high + 1), [spec.absent]],
+        np.array([spec.absent + 1, spec.absent]),
+    )
+
+    def all_sums(term_by_term: bool) -> list[int]:
+        count = 0 if term_by_term else spec._distances
+        powers = log_domain.powers_of_two(spec.score_frac_bits, base, slope, spec.exp_segment_shift, count)
+        return [sums(spec, row, powers) for row in rows]
+
+    expected = all_sums(term_by_term=True)
+    assert all_sums(term_by_term=False) == expected
+    mutate(log_domain, kernel, old, new)
+    assert all_sums(term_by_term=False) != expected
