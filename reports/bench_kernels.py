@@ -133,6 +133,7 @@ def _softmax(library: ModuleType, bits: int) -> Kernel:
         code_bits=bits,
         steps_per_octave=2,
         log2_scale=0,
+        lanes=1,
         **softmax_tables(EXP_BITS, LOG_FRAC_BITS),
     )
     rows = HEADS * TOKENS

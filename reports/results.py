@@ -22,9 +22,9 @@ from reports.tables import (
     SiteFidelity,
     Tables,
     UnitArea,
-    UnitVerification,
     wilson,
 )
+from reports.verification_rows import UnitVerification
 
 __all__ = [
     "FLOAT", "SCHEMA", "Accuracy", "Agreement", "Config", "Exactness", "KernelSpeed", "LayerCycles", "Level",
