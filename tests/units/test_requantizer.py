@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from golden.errors import InvariantError
 from golden.formats import Integer
+from reports.units import requantizer as report
 from sim.unit import Beats, Codes
 from sim.units import requantizer
 from sim.units.requantizer import Requantizer
@@ -174,3 +175,17 @@ def test_streams_agree_with_whole_tensors() -> None:
     assert all(timing[name].tolist() == list(range(7)) for name in spec.inputs)
     assert timing["o"].tolist() == [n + spec.latency for n in range(7)]
     assert spec.cycles(7) == 7 + spec.latency
+
+
+@pytest.mark.parametrize("offset_bits", [1, 12, 42])
+@pytest.mark.parametrize("acc_bits", [2, 15, 24])
+def test_stimuli_suit_operands_of_any_width(offset_bits: int, acc_bits: int) -> None:
+    spec = Requantizer(
+        acc_format=Integer(bits=acc_bits, signed=True), offset_format=Integer(bits=offset_bits, signed=True),
+        out_bits=8, out_signed=False,
+    )  # fmt: skip
+    for inputs in (
+        report.stimuli(spec, np.random.default_rng(0)),
+        report.volume(spec, np.random.default_rng(0), 400),
+    ):
+        assert len(np.unique(spec.run(**inputs)["o"].codes)) >= (100 if offset_bits + acc_bits > 60 else 2)
