@@ -15,7 +15,7 @@ demo: .venv/.ready simulator ## the whole line on the small ViT that ships here
 test: .venv/.ready simulator ## every test, RTL cosimulation included
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=2 pytest -q -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
-verify: .venv/.ready simulator ## RTL of every unit: simulated, by the million, on the model's tensors (about half an hour)
+verify: .venv/.ready simulator ## RTL of every unit: simulated, by the million, on the model's tensors; minutes
 	.venv/bin/vitrtl verify --out out/verify $(ARGS)
 
 lint: .venv/.ready ## style, types, import rule, spelling
