@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import log2
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from golden.softmax_tables import softmax_tables
 from reports.log_domain import in_beats, off_by_one
 from reports.stimuli import rows
+from reports.synthesis import synthesize
 from reports.units.softmax import SMALL, SWEEP, label, pair_rows, stair_tables, step_rows, stimuli, table_rows
 from sim.unit import Beats, Codes
 from sim.units.softmax import Softmax
@@ -261,6 +263,19 @@ def test_few_codes_of_the_small_unit_differ_from_exact_softmax(octaves: float) -
     off = np.abs(SMALL.compute(x) - exact_codes(x))
     assert off.max() <= 1
     assert 0 < off.mean() < 0.002
+
+
+@pytest.mark.synth
+def test_the_small_unit_is_as_small_and_as_fast_as_it_must_be(tmp_path: Path) -> None:
+    """docs/hardware.md: HG-PIPE's unit takes 360 LUTs, 2 DSPs and 2 RAMB18."""
+    xcup = synthesize("softmax", SMALL, "xcup", tmp_path)
+    assert 250 < xcup.luts <= 360
+    assert xcup.dsps == 0
+    assert xcup.block_rams <= 0.5  # one RAMB18
+    ecp5 = synthesize("softmax", SMALL, "ecp5", tmp_path)
+    assert ecp5.dsps == 0
+    assert ecp5.fmax_mhz is not None
+    assert ecp5.fmax_mhz > 100
 
 
 def test_stair_tables_are_the_definition() -> None:
