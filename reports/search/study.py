@@ -1,0 +1,158 @@
+"""The study: trials by Optuna, kept in a database that several processes share and a killed one goes on from."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from golden.errors import InvariantError, UserError
+from reports.progress import bar
+from reports.row import Amount, Count, Row
+from reports.search.proxy import Estimate
+from reports.search.space import Space, Values
+
+STARTUP = 16
+"""Trials drawn at random, the uniform ones among them, before the sampler learns from what it has seen."""
+LOCK_SECONDS = 120
+"""How long a process waits for another that writes into the same SQLite file."""
+FOUND, LIMITS, FAILURE = "found", "limits", "failure"
+"""Names of a trial's attributes."""
+
+
+class Found(Row):
+    """What the proxy says of one configuration."""
+
+    number: Count
+    """Of the trial."""
+    values: dict[str, int | str]
+    estimate: Estimate
+    area: Amount
+    """By the area model, in the target's main resource."""
+
+    def cost(self, name: str) -> float:
+        """One of reports.search.request.OBJECTIVES."""
+        return self.area if name == "area" else float(getattr(self.estimate, name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Search:
+    """One study: what is suggested, measured, minimised and limited."""
+
+    study: optuna.Study
+    space: Space
+    seed: int
+    objectives: tuple[str, ...]
+    budget: tuple[tuple[str, float], ...]
+    startup: int = STARTUP
+
+    def run(self, trials: int, first: Sequence[Values], measure: Callable[[int, Values], Found]) -> None:
+        """Trials until the study has finished `trials`, those of `first` before all others.
+
+        A configuration that cannot be calibrated or lowered is a failed trial and costs no other one.
+        """
+        for values in first:
+            self.study.enqueue_trial(dict(values), skip_if_exists=True)
+        with bar("proxy", trials, min(self._finished(), trials)) as advance:
+            while self._finished() < trials:
+                self._one(measure)
+                advance(1)
+
+    def found(self) -> tuple[Found, ...]:
+        """Every configuration measured and within the budget, once, in the order of the trials."""
+        kept: dict[tuple[tuple[str, int | str], ...], Found] = {}
+        for trial in self.study.get_trials(states=(TrialState.COMPLETE,)):
+            each = _read(trial)
+            if all(each.cost(name) <= limit for name, limit in self.budget):
+                kept.setdefault(tuple(sorted(each.values.items())), each)
+        return tuple(kept.values())
+
+    def failures(self) -> int:
+        """Configurations that could not be measured."""
+        return len(self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+
+    def _finished(self) -> int:
+        return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)))
+
+    def _one(self, measure: Callable[[int, Values], Found]) -> None:
+        # A sampler of its own for every trial: what it draws follows from the seed and the trials before it, not
+        # from how often the search was started.
+        self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
+        trial = self.study.ask(_distributions(self.space))
+        values = dict(trial.params)
+        known = next((each for each in self._measured() if each.values == values), None)
+        try:
+            found = measure(trial.number, values) if known is None else known
+        except (UserError, InvariantError, ValueError) as error:
+            trial.set_user_attr(FAILURE, " ".join(str(error).split()))
+            self.study.tell(trial, state=TrialState.FAIL)
+            return
+        self._tell(trial, found)
+
+    def _tell(self, trial: Trial, found: Found) -> None:
+        own = found.model_copy(update={"number": trial.number})
+        trial.set_user_attr(FOUND, own.model_dump(mode="json"))
+        trial.set_user_attr(LIMITS, [own.cost(name) - limit for name, limit in self.budget])
+        self.study.tell(trial, [own.estimate.logits_db, *(own.cost(name) for name in self.objectives)])
+
+    def _measured(self) -> list[Found]:
+        return [
+            _read(trial) for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        ]
+
+    def _sampler(self, before: int) -> BaseSampler:
+        options: dict[str, Any] = {"constraints_func": _limits} if self.budget else {}
+        with warnings.catch_warnings():
+            # constraints_func: experimental in Optuna 4, deprecated in 5, and the one form that both have.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            return TPESampler(seed=self.seed * 1_000_003 + before, n_startup_trials=self.startup, **options)
+
+
+def open_study(url: str, name: str, objectives: Sequence[str]) -> optuna.Study:
+    """The study `name` in the database at `url`, made where it is not there; UserError where the database refuses."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A second process waits for the file instead of failing.
+    options = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite:") else {}
+    try:
+        return optuna.create_study(
+            study_name=name,
+            storage=RDBStorage(url, engine_kwargs=options),
+            directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(objectives)],
+            load_if_exists=True,
+        )
+    except (SQLAlchemyError, StorageInternalError, ImportError, ValueError, RuntimeError) as error:
+        first = str(error).partition("\n")[0]
+        raise UserError(
+            f"--storage {url} cannot be used: {first}; give sqlite:///FILE or postgresql://..."
+        ) from error
+
+
+def _limits(trial: FrozenTrial) -> Sequence[float]:
+    """How far a trial is beyond each limit; at most 0 within."""
+    return [float(beyond) for beyond in trial.user_attrs.get(LIMITS, ())]
+
+
+def _distributions(space: Space) -> dict[str, BaseDistribution]:
+    return {
+        name: IntDistribution(*choice) if isinstance(choice[0], int) else CategoricalDistribution(choice)
+        for name, choice in space.choices.items()
+    }
+
+
+def _read(trial: FrozenTrial) -> Found:
+    try:
+        return Found.model_validate(trial.user_attrs.get(FOUND))
+    except ValidationError as error:
+        raise UserError(
+            f"trial {trial.number} of the study is not this version's; give another --out or --storage"
+        ) from error
