@@ -14,7 +14,7 @@ from reports.progress import console
 from reports.results import Config, Results, Tables, write
 from reports.tool_versions import tool_versions
 from reports.verification import UnitVerification as Finding
-from reports.verification_rows import Mutants, killed_of, totals_of
+from reports.verification_rows import Mutants, UnitTotal, killed_of, totals_of
 from reports.workload import Workload
 from sim.accelerator import Accelerator
 
@@ -83,18 +83,30 @@ def _print_checks(results: Results) -> None:
             table.add_row(row.run, f"{row.integers:,}", str(row.differing))
         _stdout(table)
     if tables.verification:
-        columns = ("unit", "specs", "vectors", "library", "differ", "cycles differ", "proof", "mutants", "")
-        table = Table(*columns, title="RTL = sim, bits and cycles", title_justify="left")
-        for total in totals_of(tables.verification):
-            state = "pass" if total.passed else "[red]FAIL[/red]"
-            counts = (total.volume, total.mismatches, total.cycle_mismatches)
-            found = (total.proofs or "unknown", killed_of(tables.mutants, total.unit) or "unknown")
-            table.add_row(
-                total.unit, str(total.specs), f"{total.vectors:,}", *map(_known, counts), *found, state
-            )
-        _stdout(table)
+        _print_verification(totals_of(tables.verification), tables.mutants)
     if tables.mutants:
         _print_mutants(tables.mutants)
+
+
+def _print_verification(totals: Sequence[UnitTotal], mutants: Sequence[Mutants]) -> None:
+    """One line per unit; no column for what was tried for none."""
+    found = {
+        "proof": [total.proofs for total in totals],
+        "mutants killed": [killed_of(mutants, total.unit) for total in totals],
+    }
+    shown = {name: cells for name, cells in found.items() if any(cells)}
+    table = Table(title="RTL = sim, bits and cycles", title_justify="left")
+    table.add_column("unit", no_wrap=True)
+    for name in ("specs", "vectors", "library", "bits ≠", "cycles ≠"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in (*shown, ""):
+        table.add_column(name)
+    for n, total in enumerate(totals):
+        counts = (total.specs, total.vectors, total.volume, total.mismatches, total.cycle_mismatches)
+        cells = [column[n] or "unknown" for column in shown.values()]
+        numbers = ("unknown" if count is None else f"{count:,}" for count in counts)
+        table.add_row(total.unit, *numbers, *cells, "pass" if total.passed else "[red]FAIL[/red]")
+    _stdout(table)
 
 
 def _print_mutants(rows: Sequence[Mutants]) -> None:
