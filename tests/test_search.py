@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import signal
 import time
 from collections.abc import Callable
@@ -21,11 +22,12 @@ from reports.results import read
 from reports.search import request as asked
 from reports.search import run as running
 from reports.search.area_model import size
+from reports.search.found import Found
 from reports.search.needs import joined
 from reports.search.proxy import Estimate, Proxy, proxy_of
 from reports.search.scheme_file import scheme_text
 from reports.search.space import Space, Values, space_of
-from reports.search.study import Found, Search, open_study
+from reports.search.study import Search, open_study
 from reports.search.survivors import front, survivors
 from reports.search.verdict import Candidate, best_uniform, dominated, rank_correlation, verdict
 from reports.tradeoff.hardware import Fitting
@@ -94,6 +96,16 @@ def test_a_uniform_configuration_is_its_scheme(space: Space, proxy: Proxy) -> No
     own, _ = proxy.measure(space.schemes[0], bits)
     again, _ = proxy.measure(space.scheme("mixed-0", mixed(space)), bits)
     assert again == own
+
+
+def test_narrowing_takes_one_bit_from_some_widths(space: Space) -> None:
+    values = mixed(space, weights_mlp_fc1=3)
+    for seed in range(20):
+        narrow = space.narrower(values, random.Random(seed))
+        changed = {name for name in values if narrow[name] != values[name]}
+        assert len(changed) <= len(space.weights) + len(space.activations)
+        assert all(narrow[name] == 3 and values[name] == 4 for name in changed)
+    assert changed
 
 
 @pytest.mark.parametrize("name", ["repq", "adfq", "tsptq", "fqvit", "dopq", "mixed"])
@@ -246,10 +258,10 @@ def test_a_search_goes_on_as_if_it_had_never_stopped(space: Space, tmp_path: Pat
 
 
 def test_what_is_beyond_the_budget_is_not_found(space: Space, tmp_path: Path) -> None:
-    limited = search_in(tmp_path / "search.db", space, budget=(("weight_kib", 7.5),))
+    limited = search_in(tmp_path / "search.db", space, budget=(("weight_kib", 6.0),))
     limited.run(10, [mixed(space)], fake(space))
     assert limited.found()
-    assert all(each.estimate.weight_kib <= 7.5 for each in limited.found())
+    assert all(each.estimate.weight_kib <= 6.0 for each in limited.found())
     assert len(limited.found()) < 10 - limited.failures(), "nothing was beyond it"
 
 

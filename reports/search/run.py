@@ -20,10 +20,11 @@ from reports.progress import console
 from reports.results import Config
 from reports.search.area_model import AreaModel, area_model
 from reports.search.exact import Exact, SearchedPoint
+from reports.search.found import Found
 from reports.search.proxy import proxy_of
 from reports.search.request import Request
 from reports.search.space import Space, Values, space_of
-from reports.search.study import Found, Search, open_study
+from reports.search.study import Search, open_study
 from reports.search.survivors import survivors
 from reports.search.verdict import candidates, verdict
 from reports.search.write import markdown, write_schemes
@@ -69,7 +70,7 @@ def run_search(request: Request) -> bool:
         fitting = fitted(points, setting.accelerators, request.sweep)
         model = _area_model(setting, points, fitting)
         search = _search(setting, model)
-    _trials(setting, search, model)
+    _trials(setting, search, model, _rival(points, model))
     with _alone(out):
         mixed = _survivors(setting, search, model, points)
         more, broken = setting.exact.points(mixed)
@@ -150,7 +151,7 @@ def _search(setting: Setting, model: AreaModel) -> Search:
     )
 
 
-def _trials(setting: Setting, search: Search, model: AreaModel) -> None:
+def _trials(setting: Setting, search: Search, model: AreaModel, rival: str) -> None:
     space = setting.space
 
     def measure(number: int, values: Values) -> Found:
@@ -158,12 +159,13 @@ def _trials(setting: Setting, search: Search, model: AreaModel) -> None:
         estimate, needs = setting.exact.proxy.measure(space.scheme(name, values), space.widest(name, values))
         return Found(number=number, values=dict(values), estimate=estimate, area=model.estimate(needs))
 
-    search.run(setting.request.trials, _uniform_values(setting), measure)
+    ordered = sorted(setting.uniform, key=lambda cell: cell.bits.label != rival)
+    search.run(setting.request.trials, _uniform_values(space, ordered), measure)
 
 
-def _uniform_values(setting: Setting) -> list[Values]:
+def _uniform_values(space: Space, cells: Sequence[Cell]) -> list[Values]:
     """The uniform points as configurations of the space, where they lie in it: what the search improves on."""
-    found = [setting.space.uniform(cell.scheme, cell.bits) for cell in setting.uniform]
+    found = [space.uniform(cell.scheme, cell.bits) for cell in cells]
     return [values for values in found if values is not None]
 
 
@@ -171,14 +173,17 @@ def _survivors(
     setting: Setting, search: Search, model: AreaModel, points: dict[str, SearchedPoint]
 ) -> list[Cell]:
     """Mixed configurations worth the simulator; the uniform ones have been run under their own names."""
-    uniform = _uniform_values(setting)
+    uniform = _uniform_values(setting.space, setting.uniform)
     found = [each for each in search.found() if each.values not in uniform]
-    # As verdict.best_uniform chooses, by the area model where that goes by synthesis.
-    best = min(points.values(), key=lambda point: (-_top1(point), *_costs(point, model).values()))
-    rival = _costs(best, model)
+    rival = _costs(points[_rival(points, model)], model)
     objectives, count = setting.request.objectives, setting.request.survivors
     names = [(f"mixed-{each.number}", each.values) for each in survivors(found, objectives, rival, count)]
     return [Cell(setting.space.scheme(name, of), setting.space.widest(name, of)) for name, of in names]
+
+
+def _rival(points: dict[str, SearchedPoint], model: AreaModel) -> str:
+    """The point to beat, as verdict.best_uniform chooses, by the area model where that goes by synthesis."""
+    return min(points, key=lambda run: (-_top1(points[run]), *_costs(points[run], model).values()))
 
 
 def _costs(point: SearchedPoint, model: AreaModel) -> dict[str, float]:

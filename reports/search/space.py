@@ -1,5 +1,6 @@
 """The search space: what of a scheme may vary, and the scheme that a choice of values makes."""
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,6 +94,12 @@ class Space:
             }
         )
 
+    def narrower(self, values: Values, draw: random.Random) -> dict[str, int | str]:
+        """`values` with some of its widths, one to a third of all, one bit narrower where the space allows it."""
+        widths = [name for name, choice in self.choices.items() if isinstance(choice[0], int)]
+        changed = draw.sample(widths, draw.randint(1, max(len(widths) // 3, 1)))
+        return dict(values) | {name: max(int(values[name]) - 1, self.low) for name in changed}
+
     def widest(self, name: str, values: Values) -> Bits:
         """The widest widths, which name the run."""
         return Bits(
@@ -140,9 +147,11 @@ def group_of(name: str, per: Per) -> str:
 
     >>> [group_of("blocks.3.attn.qkv", per) for per in ("kind", "block", "layer")]
     ['attn.qkv', 'blocks.3.attn', 'blocks.3.attn.qkv']
-    >>> group_of("blocks.3.norm2", "block"), group_of("head", "block")
-    ('blocks.3.mlp', 'head')
+    >>> group_of("blocks.3.norm2", "block"), group_of("head", "block"), group_of("blocks.3.attn.k", "kind")
+    ('blocks.3.mlp', 'head', 'attn.qkv')
     """
+    # One product makes all three, and one requantizer where they have one width.
+    name = re.sub(r"\.attn\.[qkv]$", ".attn.qkv", name)
     inside = _IN_BLOCK.match(name)
     if inside is None or per == "layer":
         return name

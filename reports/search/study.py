@@ -1,5 +1,6 @@
 """The study: trials by Optuna, kept in a database that several processes share and a killed one goes on from."""
 
+import random
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from golden.errors import InvariantError, UserError
 from reports.progress import bar
-from reports.row import Amount, Count, Row
-from reports.search.proxy import Estimate
+from reports.search.found import Found
 from reports.search.space import Space, Values
+from reports.search.survivors import front
 
 STARTUP = 16
 """Trials drawn at random, the uniform ones among them, before the sampler learns from what it has seen."""
@@ -27,21 +28,6 @@ LOCK_SECONDS = 120
 """How long a process waits for another that writes into the same SQLite file."""
 FOUND, LIMITS, FAILURE = "found", "limits", "failure"
 """Names of a trial's attributes."""
-
-
-class Found(Row):
-    """What the proxy says of one configuration."""
-
-    number: Count
-    """Of the trial."""
-    values: dict[str, int | str]
-    estimate: Estimate
-    area: Amount
-    """By the area model, in the target's main resource."""
-
-    def cost(self, name: str) -> float:
-        """One of reports.search.request.OBJECTIVES."""
-        return self.area if name == "area" else float(getattr(self.estimate, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,13 +44,17 @@ class Search:
     def run(self, trials: int, first: Sequence[Values], measure: Callable[[int, Values], Found]) -> None:
         """Trials until the study has finished `trials`, those of `first` before all others.
 
+        Then the sampler's alternate with narrowings: one of `first`'s leading entry or, as often, of the front so far,
+        a few of its widths a bit narrower. Area goes by the widest layer, so that a sampler that draws every width
+        by itself seldom meets the neighbours of a uniform configuration, where all are narrow.
+
         A configuration that cannot be calibrated or lowered is a failed trial and costs no other one.
         """
         for values in first:
             self.study.enqueue_trial(dict(values), skip_if_exists=True)
         with bar("proxy", trials, min(self._finished(), trials)) as advance:
             while self._finished() < trials:
-                self._one(measure)
+                self._one(measure, first)
                 advance(1)
 
     def found(self) -> tuple[Found, ...]:
@@ -83,10 +73,14 @@ class Search:
     def _finished(self) -> int:
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)))
 
-    def _one(self, measure: Callable[[int, Values], Found]) -> None:
+    def _one(self, measure: Callable[[int, Values], Found], first: Sequence[Values]) -> None:
         # A sampler of its own for every trial: what it draws follows from the seed and the trials before it, not
         # from how often the search was started.
-        self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
+        before = len(self.study.get_trials(deepcopy=False))
+        seed = self.seed * 1_000_003 + before
+        self.study.sampler = self._sampler(seed)
+        if first and before > len(first) and before % 2:
+            self.study.enqueue_trial(self._narrowed(first[0], random.Random(seed)))
         trial = self.study.ask(_distributions(self.space))
         values = dict(trial.params)
         known = next((each for each in self._measured() if each.values == values), None)
@@ -97,6 +91,10 @@ class Search:
             self.study.tell(trial, state=TrialState.FAIL)
             return
         self._tell(trial, found)
+
+    def _narrowed(self, leading: Values, draw: random.Random) -> dict[str, int | str]:
+        best = [each.values for each in front(self.found(), self.objectives)]
+        return self.space.narrower(draw.choice(best) if best and draw.random() < 0.5 else leading, draw)
 
     def _tell(self, trial: Trial, found: Found) -> None:
         own = found.model_copy(update={"number": trial.number})
@@ -109,13 +107,13 @@ class Search:
             _read(trial) for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         ]
 
-    def _sampler(self, before: int) -> BaseSampler:
+    def _sampler(self, seed: int) -> BaseSampler:
         options: dict[str, Any] = {"constraints_func": _limits} if self.budget else {}
         with warnings.catch_warnings():
             # constraints_func: experimental in Optuna 4, deprecated in 5, and the one form that both have.
             warnings.simplefilter("ignore", ExperimentalWarning)
             warnings.simplefilter("ignore", FutureWarning)
-            return TPESampler(seed=self.seed * 1_000_003 + before, n_startup_trials=self.startup, **options)
+            return TPESampler(seed=seed, n_startup_trials=self.startup, **options)
 
 
 def open_study(url: str, name: str, objectives: Sequence[str]) -> optuna.Study:

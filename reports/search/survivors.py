@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from reports.search.study import Found
+from reports.search.found import Found
 
 
 def survivors(
