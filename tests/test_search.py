@@ -251,6 +251,8 @@ def test_a_search_goes_on_as_if_it_had_never_stopped(space: Space, tmp_path: Pat
         search_in(tmp_path / "parts.db", space).run(count, first, fake(space))
     assert trials(search_in(tmp_path / "parts.db", space)) == trials(whole)
     assert whole.study.trials[0].params == first[0], "the uniform point comes first"
+    drawn = {str(trial.params) for trial in whole.study.trials}
+    assert len(drawn) >= 6, "one configuration is drawn again and again"
     assert whole.failures() > 0, "no configuration was refused: the test shows less than it should"
     other = search_in(tmp_path / "other.db", space, seed=1)
     other.run(3, first, fake(space))
