@@ -262,7 +262,12 @@ def test_labels_cannot_break_the_page() -> None:
 def test_an_unknown_is_a_dash_and_never_a_number() -> None:
     results = sample(1)
     stopped = UnitVerification(
-        unit="mac", spec="u2", simulator="Icarus Verilog 11.0", beats=0, seconds=0.2, passed=False,
+        unit="mac",
+        spec="u2",
+        simulator="Icarus Verilog 11.0",
+        beats=0,
+        seconds=0.2,
+        passed=False,
         failure="o beat 3 is 0x2, not <0x5>",
     )
     area = UnitArea(unit="mac", spec="u4", target="ecp5", luts=77, tools="Yosys 0.70", flags="synth_ecp5")
