@@ -41,9 +41,12 @@ def _sum_of_powers(
     """The sum; `powers`, unless empty, are those of all distances up to one that is 0."""
     total = 0
     if powers.size:
-        last = powers.size - 1
+        # In int32, which twice as many of fit into a vector; the caller has proven that it holds every distance.
+        last, top, none = np.int32(powers.size - 1), np.int32(x_max), np.int32(absent)
         for x in scores:
-            total += powers[min(x_max - x, last)] if x != absent else 0
+            score = np.int32(x)
+            power = powers[min(np.int32(top - score), last)]
+            total += power if score != none else 0
         return total
     for x in scores:
         if x != absent:

@@ -275,13 +275,18 @@ class LogDomainRows(Unit):
             *(np.array(entries, dtype=np.int64) for entries in tables),
             *(self.exp_segment_shift, self.log_segment_shift, self.score_frac_bits),
             *(self.exp_bits, self.log_frac_bits, self.level_offset, self.absent),
-            _powers(self) if scores >= _WORTH and self._distances <= _MOST_POWERS else np.empty(0, np.int32),
+            _powers(self) if scores >= _WORTH and self._tabled else np.empty(0, np.int32),
         )
 
     @property
     def _distances(self) -> int:
         """Distances up to the first whose power of two is 0, it included: 2^P shifted right by P + 1."""
         return ((self.exp_bits + 1) << self.score_frac_bits) + 1
+
+    @property
+    def _tabled(self) -> bool:
+        """Whether the table is short enough, and int32 holds every distance."""
+        return self._distances <= _MOST_POWERS and self.score_bits <= 30
 
     def _checked(self, scores: Codes, starts: Codes, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
         lengths = np.diff(starts)

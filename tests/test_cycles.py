@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,8 +18,6 @@ from reports.results import read
 from sim.accelerator import Accelerator
 from sim.schedule import cycles_per_image, schedule
 
-LIMIT_SECONDS = 1.5
-"""Of processor time; 0.8 s on an idle machine, and more where hardware threads share a core."""
 MEMORY = """
 [memory]
 bandwidth_bytes_per_cycle = 16
@@ -130,7 +127,7 @@ def test_lists_of_a_stated_length(vitrtl: Callable[..., int]) -> None:
 
 
 def test_deit_base_from_the_shell_without_torch(tmp_path: Path) -> None:
-    """In about a second, and neither torch nor timm in the process."""
+    """Neither torch nor timm in the process: each of them alone takes longer to import than all the rest."""
     code = (
         "import sys; from reports.cli import main; sys.argv[1:] = ['cycles', '--weight-bits', '4', "
         "'--act-bits', '4']\n"
@@ -138,15 +135,10 @@ def test_deit_base_from_the_shell_without_torch(tmp_path: Path) -> None:
         "except SystemExit as end: assert not end.code\n"
         "assert not {'torch', 'timm'} & sys.modules.keys()\n"
     )
-    before = os.times()
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    after = os.times()
     assert done.returncode == 0, done.stderr
-    spent = after.children_user - before.children_user + after.children_system - before.children_system
-    # Processor time, which what else the machine does lengthens little; half of it is Python's imports.
-    assert spent < LIMIT_SECONDS
     formats = Formats(scheme=read_scheme("repq"), weight_bits=4, act_bits=4)
     entries = schedule(outline(sizes_of("deit_base_patch16_224"), formats), Accelerator.load())
     assert f"{cycles_per_image(entries):,} cycles" in done.stdout

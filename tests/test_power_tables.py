@@ -7,6 +7,8 @@ import pytest
 
 from reports.registry import entry
 from sim import log_domain, log_domain_rows
+from sim.units import softmax
+from sim.units.softmax import Softmax
 
 SPECS = [(name, spec) for name in ("softmax", "probability") for spec in entry(name).report.SWEEP]
 IDS = [f"{name}-{entry(name).report.label(spec)}" for name, spec in SPECS]
@@ -47,8 +49,8 @@ def sums(spec: Any, row: Any, powers: Any) -> int:
     ("kernel", "old", "new"),
     [
         ("_sum_of_powers", "powers.size - 1", "powers.size - 2 - (1 << f)"),
-        ("_sum_of_powers", "min(x_max - x, last)", "min(x_max - x + 1, last)"),
-        ("_sum_of_powers", "if x != absent else 0", ""),
+        ("_sum_of_powers", "np.int32(top - score)", "np.int32(top - score + 1)"),
+        ("_sum_of_powers", "if score != none else 0", ""),
         ("powers_of_two", "power_of_two(d,", "power_of_two(d + 1,"),
     ],
 )
@@ -71,3 +73,55 @@ def test_planted_faults_are_seen(mutate: Any, kernel: str, old: str, new: str) -
     assert all_sums(term_by_term=False) == expected
     mutate(log_domain, kernel, old, new)
     assert all_sums(term_by_term=False) != expected
+
+
+def coded(spec: Softmax, row: Any) -> list[int]:
+    """Codes of a row by `_narrow_codes` alone."""
+    out, level = np.empty(len(row), np.int64), int(spec.levels(row[None])[0])
+    kernel = getattr(softmax._narrow_codes, "py_func", softmax._narrow_codes)
+    top = spec.output_format.max_code
+    kernel(row, int(row.max()), level, spec.finer_bits, spec.code_shift, top, spec.absent, out)
+    return [int(code) for code in out]
+
+
+def wide_enough(monkeypatch: pytest.MonkeyPatch, spec: Softmax, row: Any) -> list[int]:
+    """The same in int64."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Softmax, "narrow", False)
+        codes: list[int] = spec.compute(row).tolist()
+    return codes
+
+
+@pytest.mark.parametrize(
+    "spec", [spec for name, spec in SPECS if name == "softmax"], ids=lambda spec: f"{spec.lanes}"
+)
+def test_codes_in_32_bits_are_those_in_64(monkeypatch: pytest.MonkeyPatch, spec: Softmax) -> None:
+    low, high = spec.score_format.min_code, spec.score_format.max_code
+    row = np.random.default_rng(2).integers(low, high + 1, 128)
+    row[:4] = low, high, high - 1, low + 1
+    assert spec.narrow
+    assert coded(spec, row) == wide_enough(monkeypatch, spec, row)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("(1 << h) >> 1", "0"),
+        ("<< (lift & 31)", "<< (lift & 31) + 1"),
+        (">> (h & 31)", ">> (h & 31) - 1"),
+        ("np.int32(0)), most", "np.int32(1)), most"),
+        ("if score != none else most", ""),
+        ("start - score", "start - score + 1"),
+    ],
+)
+def test_planted_faults_in_32_bits_are_seen(
+    mutate: Any, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    spec = next(spec for _, spec in SPECS if isinstance(spec, Softmax) and spec.lanes > 1)
+    row = np.array([-100, -90, 0, 20, 50, 51, 52, 53, 54, 55, 56, spec.absent])
+    # Next to a maximum at the format's lower end, what is none would have a code of its own.
+    rows = (row, np.array([spec.absent + 1, spec.absent]))
+    expected = [wide_enough(monkeypatch, spec, one) for one in rows]
+    assert [coded(spec, one) for one in rows] == expected
+    mutate(softmax, "_narrow_codes", old, new)
+    assert [coded(spec, one) for one in rows] != expected

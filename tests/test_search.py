@@ -23,7 +23,6 @@ from reports.search import request as asked
 from reports.search import run as running
 from reports.search.area_model import size
 from reports.search.found import Found
-from reports.search.needs import joined
 from reports.search.proxy import Estimate, Proxy, proxy_of
 from reports.search.scheme_file import scheme_text
 from reports.search.space import Space, Values, space_of
@@ -31,7 +30,7 @@ from reports.search.study import Search, open_study
 from reports.search.survivors import front, survivors
 from reports.search.verdict import Candidate, best_uniform, dominated, rank_correlation, verdict
 from reports.tradeoff.hardware import Fitting
-from reports.tradeoff.needs import fit
+from reports.tradeoff.needs import fit, joined
 from reports.tradeoff.rows import DesignPart
 from reports.workload import load_workload
 from sim.accelerator import Accelerator

@@ -9,12 +9,9 @@ from reports.checkpoint import key_of
 from reports.search.proxy import Estimate, Proxy
 from reports.tradeoff.points import Sweep, SweptPoint
 
-_DECIDING = ("needs.py", "proxy.py")
-"""Files here that shape a point."""
-
 
 class SearchedPoint(SweptPoint):
-    """A point of a sweep with what the proxy says of it; its needs cover every layer."""
+    """A point of a sweep with what the proxy says of it."""
 
     estimate: Estimate
 
@@ -32,9 +29,8 @@ class Exact:
 
     def key(self, cell: Cell) -> str:
         """Everything that decides a point."""
-        folder = files("reports") / "search"
-        sources = [(folder / name).read_text(encoding="utf-8") for name in _DECIDING]
-        return key_of(self.sweep.key(self.proxy.workload, cell), len(self.proxy.images), *sources)
+        proxy = (files("reports") / "search" / "proxy.py").read_text(encoding="utf-8")
+        return key_of(self.sweep.key(self.proxy.workload, cell), len(self.proxy.images), proxy)
 
     def _load(self, cell: Cell) -> SearchedPoint | None:
         return self.sweep.plan.load(cell.bits.label, self.key(cell), SearchedPoint)

@@ -14,8 +14,7 @@ from golden.model import Model, Recorder, forward
 from golden.scheme import Scheme
 from reports.choice import Bits
 from reports.row import Amount, Fraction, Positive, Row
-from reports.search.needs import covering_needs
-from reports.tradeoff.needs import Need
+from reports.tradeoff.needs import Need, needs_of
 from reports.workload import Workload
 from sim.accelerator import Accelerator
 from sim.schedule import cycles_per_image, schedule
@@ -69,7 +68,7 @@ class Proxy:
             weight_kib=weight_kib(workload.model, calibrated),
             cycles=cycles_per_image(schedule(program, self.accelerator)),
         )
-        return estimate, covering_needs(program)
+        return estimate, needs_of(program)
 
     def _quality(self, calibrated: Calibrated) -> tuple[float, float, float]:
         # The reference has the calibrated parameters: the same function, in the coordinates that codes decode to.

@@ -31,8 +31,7 @@ from reports.search.write import markdown, write_schemes
 from reports.tradeoff.answers import COSTS
 from reports.tradeoff.hardware import Fitting, fitted
 from reports.tradeoff.points import Sweep
-from reports.tradeoff.sweep import _results as swept_results
-from reports.tradeoff.sweep import load_accelerators
+from reports.tradeoff.sweep import load_accelerators, swept_results
 from reports.tradeoff.write import publish
 from reports.workload import Workload
 from sim.accelerator import Accelerator

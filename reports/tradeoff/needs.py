@@ -2,8 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from pydantic import JsonValue
@@ -40,9 +40,8 @@ class Need(Row):
 def needs_of(program: Program) -> tuple[Need, ...]:
     """What each unit of the program must be able to do, in the order of first use.
 
-    Parameter sets of one unit differ by layer in constants, such as zero points and tables, sometimes in widths.
-    Hardware that serves all of them is at least as wide as the widest, which stands for it: the one with the most
-    bits in its ports, then in its constants.
+    Parameter sets of one unit differ by layer in constants, such as zero points and tables, sometimes in widths. What
+    stands for hardware that serves all of them is `joined`.
     """
     specs: dict[tuple[str, bool], dict[Unit, None]] = defaultdict(dict)
     operations: dict[tuple[str, bool], dict[str, None]] = defaultdict(dict)
@@ -55,7 +54,7 @@ def needs_of(program: Program) -> tuple[Need, ...]:
         Need(
             unit=unit,
             edge=edge,
-            parameters=_written(max(found, key=width)),
+            parameters=_written(joined(found)),
             specs=len(found),
             operations=tuple(operations[unit, edge]),
         )
@@ -64,12 +63,44 @@ def needs_of(program: Program) -> tuple[Need, ...]:
 
 
 def merged(one: Need, other: Need) -> Need:
-    """What serves both: the wider of the two."""
-    wider = max(one, other, key=lambda need: width(need.spec))
+    """What serves both."""
     # Sets that occur in both places are few: zero points and tables are each layer's own.
-    return wider.model_copy(
-        update={"specs": one.specs + other.specs, "operations": (*one.operations, *other.operations)}
+    return one.model_copy(
+        update={
+            "parameters": _written(joined([one.spec, other.spec])),
+            "specs": one.specs + other.specs,
+            "operations": (*one.operations, *other.operations),
+        }
     )
+
+
+def joined(specs: Iterable[Unit]) -> Unit:
+    """The widest of `specs` with each of its formats and widths as wide as any of theirs.
+
+    With widths that differ by layer no set need serve all others: 4-bit codes by 8-bit weights here, 6-bit codes by
+    5-bit weights there take an element of 6 by 8 bits. What is no width, such as a zero point or a table, stays the
+    widest set's: the one with the most bits in its ports, then in its constants. Where the unit takes no such
+    parameter set, the widest stays as it is.
+    """
+    every = list(specs)
+    chosen = max(every, key=width)
+    changes: dict[str, Any] = {}
+    for field in fields(chosen):
+        values = [getattr(spec, field.name) for spec in every]
+        if isinstance(values[0], Integer):
+            changes[field.name] = _joined_format(values)
+        elif field.name.endswith("bits") and all(isinstance(value, int) for value in values):
+            changes[field.name] = max(values)
+    try:
+        return replace(chosen, **changes)
+    except ValueError:
+        return chosen
+
+
+def _joined_format(formats: list[Integer]) -> Integer:
+    """Narrowest format that holds all of `formats`: among signed ones an unsigned one takes one more bit."""
+    signed = any(each.signed for each in formats)
+    return Integer(bits=max(each.bits + (signed and not each.signed) for each in formats), signed=signed)
 
 
 def width(spec: Unit) -> tuple[int, int, str]:

@@ -58,7 +58,7 @@ def run_tradeoff(request: Request) -> bool:
         request.out,
     )
     fitting = fitted(points, accelerators, request)
-    results = _results(request, workload, [cell for cell in cells if cell.bits.label in points],
+    results = swept_results(request, workload, [cell for cell in cells if cell.bits.label in points],
                        baseline, points, accelerators, fitting)  # fmt: skip
     publish(results, failures, request.out)
     exact = all(row.differing == 0 for row in results.tables.exactness)
@@ -77,7 +77,7 @@ def load_accelerators(paths: Sequence[Path]) -> dict[str, Accelerator]:
     return found
 
 
-def _results(
+def swept_results(
     request: Request,
     workload: Workload,
     cells: Sequence[Cell],

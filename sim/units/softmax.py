@@ -17,11 +17,26 @@ from sim.unit import Codes
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _narrow_codes(
+    row: Codes, x_max: int, level: int, lift: int, h: int, top: int, absent: int, out: Codes
+) -> None:
+    """Codes of one row in int32, which the caller has proven to hold every distance with its level."""
+    start, none, most = np.int32(x_max), np.int32(absent), np.int32(top)
+    rounded = np.int32(level + ((1 << h) >> 1))
+    for j in range(len(row)):
+        score = np.int32(row[j])
+        # A shift by what is below 32 anyway: without "& 31" the compiler shifts in 64 bits.
+        t = np.int32(np.int32(np.int32(start - score) << (lift & 31)) + rounded)
+        code = min(max(np.int32(t >> (h & 31)), np.int32(0)), most)
+        out[j] = code if score != none else most
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _softmax_rows(
     scores: Codes, starts: Codes, codes: Codes,
     exp_base: Codes, exp_slope: Codes, log_base: Codes, log_slope: Codes,
     exp_shift: int, log_shift: int, f: int, p_bits: int, g: int, log2_scale: int, absent: int,
-    powers: NDArray[np.int32], h: int, top: int,
+    powers: NDArray[np.int32], h: int, top: int, narrow: bool,
 ) -> None:  # fmt: skip
     """Codes of the rows `scores[starts[i] : starts[i + 1]]`; the scalars are those of `Softmax`."""
     for i in range(len(starts) - 1):
@@ -31,6 +46,9 @@ def _softmax_rows(
             row, x_max, exp_base, exp_slope, log_base, log_slope,
             exp_shift, log_shift, f, p_bits, g, log2_scale, absent, powers,
         )  # fmt: skip
+        if narrow:
+            _narrow_codes(row, x_max, level, g - f, h, top, absent, out)
+            continue
         half = (1 << h) >> 1
         for j in range(len(row)):
             t = ((x_max - row[j]) << (g - f)) + level
@@ -92,4 +110,10 @@ class Softmax(LogDomainRows):
             *self._row_parameters(scores.size),
             self.code_shift,
             self.output_format.max_code,
+            self.narrow,
         )
+
+    @property
+    def narrow(self) -> bool:
+        """Whether int32 holds every distance with its level and the half that rounds it."""
+        return (1 << (self.score_bits + self.finer_bits)) + max(map(abs, self.level_range)) < 1 << 31
