@@ -43,8 +43,10 @@ def _sum_of_powers(
     if powers.size:
         # In int32, which twice as many of fit into a vector; the caller has proven that it holds every distance.
         last, top, none = np.int32(powers.size - 1), np.int32(x_max), np.int32(absent)
-        for x in scores:
-            score = np.int32(x)
+        for j in range(
+            scores.size
+        ):  # by index, which compilers make vectors of; the elements themselves they do not
+            score = np.int32(scores[j])
             power = powers[min(np.int32(top - score), last)]
             total += power if score != none else 0
         return total
