@@ -19,13 +19,12 @@ COSTS = {
 }
 """The resource that stands for cost on a target, with its unit; DSPs are named beside it."""
 SOFTMAX_KINDS = {
-    "logarithm (log2, log√2)": ("softmax",),
-    "tangent codes": ("probability", "threshold_encoder"),
-    "two-scale codes": ("probability", "two_scale_encoder"),
-    "uniform codes": ("probability", "requantizer"),
+    "softmax": "logarithm (log2, log√2)",
+    "threshold_encoder": "tangent codes",
+    "two_scale_encoder": "two-scale codes",
+    "requantizer": "uniform codes",
 }
-"""Form of the attention's codes -> the units that make them from scores."""
-
+"""Unit that makes the attention's codes -> their form; the first that is among a design's units decides."""
 SOFTMAX_STEPS = ("attn.softmax", "attn.probabilities")
 """Operations from scores to codes."""
 
@@ -129,7 +128,7 @@ def softmax_rows(results: Results, target: str) -> Iterator[SoftmaxRow]:
 
 def _kind(making: list[DesignPart]) -> str | None:
     units = {part.unit for part in making}
-    return next((kind for kind, needed in SOFTMAX_KINDS.items() if set(needed) == units), None)
+    return next((kind for unit, kind in SOFTMAX_KINDS.items() if unit in units), None)
 
 
 class BitStep(NamedTuple):
