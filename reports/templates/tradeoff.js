@@ -103,7 +103,7 @@
     if (int8) baseline(int8.top1, "uniform INT8", "dot");
     draw("plot-designs", traces, {
       height: 480, shapes, annotations, hovermode: "closest", legend: { orientation: "h", y: -0.2 },
-      xaxis: axis(name, { type: state.log ? "log" : "linear", rangemode: "normal" }), yaxis: axis("integer top-1 (%)"),
+      xaxis: axis(name, { rangemode: "normal" }), yaxis: axis("integer top-1 (%)"),
     });
   };
 

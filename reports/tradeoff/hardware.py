@@ -52,7 +52,7 @@ def fitted(
 ) -> Fitting:
     """Synthesises what the points need on the accelerators; what fails is said aloud and costs nothing else."""
     needs = {
-        label if len(accelerators) == 1 else f"{label} on {name}": fit(point.needs, accelerator)
+        design_label(label, name, accelerators): fit(point.needs, accelerator)
         for label, point in points.items()
         for name, accelerator in accelerators.items()
     }
@@ -71,10 +71,15 @@ def fitted(
     return Fitting(parts=parts, failures=tuple(text for _, text in failed))
 
 
+def design_label(run: str, accelerator: str, accelerators: Mapping[str, Accelerator]) -> str:
+    """The run's label, with the accelerator where there are several."""
+    return run if len(accelerators) == 1 else f"{run} on {accelerator}"
+
+
 def _synthesised(
     wanted_specs: set[tuple[str, Unit]], wanted: Wanted
 ) -> dict[tuple[str, Unit, Target], Area | SynthesisError]:
-    """Area of every parameter set on every target, the slow ones first so that none is left alone at the end."""
+    """Area of every parameter set on every target."""
     jobs = [
         Job(unit=unit, spec=spec, target=target, liberty=wanted.liberty if target == "asic" else None)
         for target in wanted.targets

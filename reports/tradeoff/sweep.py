@@ -12,7 +12,7 @@ from reports.accuracy_point import Cell, Plan, Point, gather
 from reports.choice import Bits
 from reports.commands import results_of
 from reports.results import FLOAT, Accuracy, Config, LayerCycles, Results, Tables
-from reports.tradeoff.hardware import Fitting, fitted
+from reports.tradeoff.hardware import Fitting, design_label, fitted
 from reports.tradeoff.points import Sweep, SweptPoint
 from reports.tradeoff.request import Request
 from reports.tradeoff.rows import Design, area_of
@@ -27,7 +27,7 @@ SHIPPED = "default"
 def run_tradeoff(request: Request) -> bool:
     """Measures what is not on disk yet, writes results.json, report.html, designs.csv and tradeoff.md.
 
-    True when every point has all its figures, and golden, sim and, if asked, RTL agree everywhere.
+    True when every point has all its figures, and golden and sim agree everywhere.
     """
     names = request.schemes or shipped_defaults()
     schemes = [load_scheme(name) for name in names]
@@ -91,7 +91,7 @@ def swept_results(
     for cell in cells:
         point = points[cell.bits.label]
         for name, accelerator in accelerators.items():
-            run = design_label(cell.bits, name, accelerators)
+            run = design_label(cell.bits.label, name, accelerators)
             designs.append(_design(run, cell, name, accelerator, point, workload))
             cycles += [row.model_copy(update={"run": run}) for row in point.cycles[name]]
     measured = [baseline.tables, *(points[cell.bits.label].tables for cell in cells)]
@@ -114,11 +114,6 @@ def swept_results(
         "seed": request.choice.seed,
     }
     return results.model_copy(update={"config": Config.model_validate(config)})
-
-
-def design_label(bits: Bits, accelerator: str, accelerators: Mapping[str, Accelerator]) -> str:
-    """The run's label, with the accelerator where there are several."""
-    return bits.label if len(accelerators) == 1 else f"{bits.label} on {accelerator}"
 
 
 def _design(
