@@ -120,6 +120,38 @@ def _rows(
     return found
 
 
+def volume(spec: SystolicArray, rng: np.random.Generator, count: int) -> dict[str, Beats]:
+    """About `count` steps in tiles of every size and of 1 to 64 steps: vectors of the places' own, others in each lane.
+
+    A lane carries the operands that a place is given by itself from another one on, so that the first row and column
+    meet the very rows of these, and elsewhere any of them meet. A bias is anywhere, or at an end, of what the largest
+    terms leave of the accumulator; of one that may overflow anywhere at all.
+    """
+    beats = place_unit(spec.pe).report.volume(spec.pe, rng, count)  # type: ignore[attr-defined]
+    last = beats["a"].last
+    lengths = np.diff(np.flatnonzero(last) + 1, prepend=0)[:, None]
+    limits, shape = spec.pe.acc_format, (len(lengths), spec.columns)
+    room = lengths * (_largest(spec.pe) if spec.pe.overflow == "none" else 0)
+    low, high = (np.broadcast_to(end, shape) for end in (limits.min_code + room, limits.max_code - room))
+    place = rng.integers(0, 6, shape)
+    first = np.ones(len(lengths), np.bool_)
+    found = {
+        "a": Beats(_lanes(beats["a"].codes, spec.rows, rng), last),
+        "w": Beats(_lanes(beats["w"].codes, spec.columns, rng), np.ones_like(last)),
+        "tile": Beats(rng.integers(1, (spec.rows, spec.columns), (len(lengths), 2), endpoint=True), first),
+        "bias": Beats(
+            np.select((place == 0, place == 1), (low, high), rng.integers(low, high, endpoint=True)), first
+        ),
+    }
+    return {name: found[name] for name in spec.inputs}
+
+
+def _lanes(codes: Codes, count: int, rng: np.random.Generator) -> Codes:
+    """`[beats, 1]` as lanes: as it is, and from other places on."""
+    starts = [0, *rng.integers(0, len(codes), count - 1).tolist()]
+    return np.hstack([np.roll(codes, start, axis=0) for start in starts])
+
+
 def _largest(pe: Mac | DecodedMac | Log2Mac) -> int:
     """Largest magnitude of a term that a bias may have to leave room for."""
     if isinstance(pe, Log2Mac):
