@@ -23,25 +23,34 @@ SWEEP = [
     for steps in (1, 2)
     for bits in (4, 8)
 ] + [
-    # Five of the largest terms, up to 8 << F each, leave ±32 << F; with base √2, E and O also within it together do.
     Log2Mac(
         code_bits=4,
         steps_per_octave=steps,
         frac_bits=frac_bits,
         w_format=Integer(bits=4, signed=False),
-        w_zero_point=8,
-        acc_bits=frac_bits + 6,
+        w_zero_point=zero_point,
+        acc_bits=frac_bits + whole_bits,
         overflow=overflow,
     )
-    for steps, frac_bits in ((1, 14), (2, 7))
-    for overflow in OVERFLOWING
+    for steps, frac_bits, zero_point, whole_bits, overflow in (
+        # Five of the largest terms, up to 8 << F each, leave ±32 << F; with base √2, E and O within it together do.
+        *((1, 14, 8, 6, overflow) for overflow in OVERFLOWING),
+        *((2, 7, 8, 6, overflow) for overflow in OVERFLOWING),
+        # No term above 0, then none below; 100 of the largest, 15 << F each, fit, times √2 as well.
+        *((1, 14, 15, 13, "none"), (2, 7, 0, 13, "none")),
+    )
 ]
 
 
 def label(spec: Log2Mac) -> str:
-    """Such as `logsqrt2-4b-x-u4-f7`: base, code bits, integer operand, fraction bits; `-wrap13` for overflow."""
+    """Such as `logsqrt2-4b-x-u4-f7`: base, code bits, integer operand, fraction bits; `-wrap13` for overflow.
+
+    A zero point that is not the middle of the operand's codes follows these: `log2-4b-x-u4-z15-f14`.
+    """
     base = "log2" if spec.steps_per_octave == 1 else "logsqrt2"
-    return f"{base}-{spec.code_bits}b-x-{spec.w_format}-f{spec.frac_bits}{overflow_suffix(spec)}"
+    middle = (spec.w_format.min_code + spec.w_format.max_code + 1) // 2
+    zero_point = "" if spec.w_zero_point == middle else f"-z{spec.w_zero_point}"
+    return f"{base}-{spec.code_bits}b-x-{spec.w_format}{zero_point}-f{spec.frac_bits}{overflow_suffix(spec)}"
 
 
 def stimuli(spec: Log2Mac, rng: np.random.Generator) -> dict[str, Beats]:
