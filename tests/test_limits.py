@@ -1,4 +1,4 @@
-"""Every limit of every unit's parameters, from both sides, and the streams of one spec per unit: format, lanes, last."""
+"""Limits of every unit's parameters from both sides, and the streams of one spec per unit: format, lanes, last."""
 
 from dataclasses import dataclass, field
 from typing import Any
