@@ -19,7 +19,8 @@ _PART = 256
 def _encode(x, top, steps, unity, thresholds, max_level, zero, codes):  # type: ignore[no-untyped-def]
     """`top` is the place of an input's highest bit, to which the leading one is shifted; `zero` the code of 0.
 
-    Steps in loops of their own and no branches, so that the compiler does them in vectors.
+    Steps in loops of their own and no branches, so that the compiler does them in vectors. An input has 24 bits at
+    most, so that the steps of its place begin with 16.
     """
     part, rest, place, level = (
         np.empty(_PART, np.int64),
@@ -32,7 +33,7 @@ def _encode(x, top, steps, unity, thresholds, max_level, zero, codes):  # type: 
         part[: given.size] = given
         rest[:] = part
         place[:] = 0
-        for by in (32, 16, 8, 4, 2, 1):
+        for by in (16, 8, 4, 2, 1):
             for n in range(given.size):
                 down = by if rest[n] >> by else 0
                 place[n] += down

@@ -55,7 +55,7 @@ class OutlierList(OutlierUnit):
     @property
     def index_bits(self) -> int:
         """Bits above them: the channel."""
-        return max(1, (self.channels - 1).bit_length())
+        return (self.channels - 1).bit_length()
 
     @property
     def word_format(self) -> Integer:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import Integer
-from sim.checks import INT64_MAX, check_bound, check_codes, check_range, magnitude
+from sim.checks import check_codes, check_range
 from sim.unit import Beats, Codes, Port, Unit
 
 MULTIPLIER = Integer(bits=18, signed=True)
@@ -33,8 +33,6 @@ class Constant(NamedTuple):
 
     codes: Codes
     """`[N]` or `[1]`."""
-    reach: int
-    """Largest magnitude."""
 
     def spread(self, name: str, channels: int) -> "Constant":
         """The constant with one entry per channel.
@@ -48,7 +46,7 @@ class Constant(NamedTuple):
             raise InvariantError(
                 f"requantizer {name} has shape {self.codes.shape}, neither ({channels},) nor (1,)"
             )
-        return Constant(np.full(channels, self.codes[0]), self.reach)
+        return Constant(np.full(channels, self.codes[0]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,15 +134,14 @@ class Requantizer(Unit):
         Raises:
             InvariantError: an operand lies outside its range.
         """
-        low, high = check_range("requantizer operand acc", acc, self.acc_format)
+        # Within their formats the operands make a sum of `sum_bits`, 64 at most.
+        check_range("requantizer operand acc", acc, self.acc_format)
         channels = acc.shape[-1]
         given = {"multiplier": multiplier, "offset": offset, "shift": shift}
         factors, offsets, shifts = (
             (c if isinstance(c, Constant) else self._constant(name, c)).spread(name, channels)
             for name, c in given.items()
         )
-        reach = max(-low, high) * factors.reach + offsets.reach
-        check_bound("requantizer sum", reach, INT64_MAX)
         codes: Codes = np.empty((acc.size // max(channels, 1), channels), kind)
         first, last = self.out_format.min_code, self.out_format.max_code
         _requantize(acc.reshape(codes.shape), factors.codes, offsets.codes, shifts.codes, first, last, codes)
@@ -157,7 +154,7 @@ class Requantizer(Unit):
             raise InvariantError(
                 f"requantizer shift spans [{codes.min()}, {codes.max()}], outside [1, {MAX_SHIFT}]"
             )
-        return Constant(codes, magnitude(codes))
+        return Constant(codes)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One code per beat."""

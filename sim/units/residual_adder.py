@@ -52,7 +52,7 @@ class ResidualAdder(Unit):
         return {"o": Port(self.format)}
 
     def compute(self, *, a: Codes, b: Codes, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
-        """`saturate(a + b)`; `b` has the shape of `a`, or that shape without leading axes (a constant).
+        """`saturate(a + b)` of `[..]` codes; `b` has the shape of `a`, or that without leading axes (a constant).
 
         `kind` is the type of the result, which holds the format.
 
@@ -61,7 +61,7 @@ class ResidualAdder(Unit):
         """
         if b.shape != a.shape[a.ndim - b.ndim :]:
             raise InvariantError(f"residual_adder operands a {a.shape} and b {b.shape} do not match")
-        period = a.shape[-1] if a.ndim else 1
+        period = a.shape[-1]
         for name, operand in (("a", a), ("b", b)):
             check_range(f"residual_adder operand {name}", operand, self.format)
         left, right = a.reshape(-1, period), b.reshape(-1, period)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.errors import InvariantError
+from golden.formats import Integer
 from reports.units.outlier_list import SWEEP, label, stimuli
 from sim.unit import Beats, Codes
 from sim.units import outlier_list
@@ -143,6 +144,13 @@ def test_operands_outside_their_range_raise() -> None:
 def test_parameters_are_checked(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         unit(**changes)
+
+
+@pytest.mark.parametrize(("channels", "bits"), [(2, 1), (3, 2), (4, 2), (5, 3), (4096, 12)])
+def test_an_index_is_as_wide_as_the_last_channel(channels: int, bits: int) -> None:
+    spec = unit(channels=channels)
+    assert spec.index_bits == bits
+    assert spec.value_format == Integer(bits=9, signed=True)
 
 
 def test_streams_agree_with_whole_tensors() -> None:

@@ -295,6 +295,21 @@ def test_operands_and_accumulators_outside_their_format_raise(
         unit().compute(**operands | changed)
 
 
+@pytest.mark.parametrize(("acc_bits", "expected"), [(6, 31), (7, 32)])
+def test_a_sum_at_its_bound_saturates_where_it_must(acc_bits: int, expected: int) -> None:
+    """−4 · −8 is the bound of one word, 32: one more than 6 bits hold."""
+    spec = unit(value_bits=3, w_format=Integer(bits=4, signed=True), acc_bits=acc_bits, overflow="saturate")
+    operands = {"a": np.array([[4]]), "w": np.array([[-8]])}
+    assert spec.compute(**operands).item() == expected
+    assert spec.overflows(**operands) == (acc_bits == 6)
+
+
+def test_the_multiplier_takes_values_and_weights_as_they_are() -> None:
+    spec = unit(w_format=Integer(bits=32, signed=True))
+    assert spec.value_format == Integer(bits=9, signed=True)
+    assert (spec.mac.a_zero_point, spec.mac.w_zero_point) == (0, 0)
+
+
 def test_a_sum_that_could_wrap_raises_before_the_kernel() -> None:
     """2^16 values of magnitude 2^16 on a weight of −2^31: the bound is 2^63, one place less is below it."""
     spec = unit(value_bits=17, w_format=Integer(bits=32, signed=True), acc_bits=62)

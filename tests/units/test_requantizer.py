@@ -150,6 +150,20 @@ def test_parameters_are_checked() -> None:
         unit(acc_format=Integer(bits=46, signed=True))
 
 
+@pytest.mark.parametrize(
+    ("acc", "offset", "expected"),
+    [
+        # A sign bit for what has none; the longer of product and offset; a carry.
+        (Integer(bits=45, signed=True), Integer(bits=40, signed=True), 64),
+        (Integer(bits=44, signed=False), Integer(bits=40, signed=True), 64),
+        (Integer(bits=8, signed=True), Integer(bits=62, signed=True), 63),
+        (Integer(bits=8, signed=True), Integer(bits=62, signed=False), 64),
+    ],
+)
+def test_the_sums_width(acc: Integer, offset: Integer, expected: int) -> None:
+    assert unit(acc_format=acc, offset_format=offset).sum_bits == expected
+
+
 def test_widest_operands_do_not_wrap() -> None:
     """−2^44 · −2^17 + 2^39 − 1 stays below 2^62; shifted by 40 it is 2^21, exactly."""
     spec = unit(acc_format=Integer(bits=45, signed=True), out_bits=32)

@@ -72,6 +72,10 @@ def test_operands_outside_their_format_raise() -> None:
         ResidualAdder(bits=8).compute(a=good, b=bad)
 
 
+def test_limits_are_accepted() -> None:
+    assert [ResidualAdder(bits=bits).bits for bits in (2, 32)] == [2, 32]
+
+
 def test_parameters_are_checked() -> None:
     for bits in (1, 33):
         with pytest.raises(ValueError, match=rf"bits must be in \[2, 32\], not {bits}"):

@@ -213,6 +213,22 @@ def test_sides_are_checked() -> None:
             SystolicArray(**settings | changes)
 
 
+@pytest.mark.parametrize("side", ["rows", "columns"])
+def test_the_largest_side_is_accepted(side: str) -> None:
+    settings: dict[str, Any] = {"pe": MAC, "rows": 2, "columns": 2, side: 1024}
+    assert SystolicArray(**settings).side_format == Integer(bits=11, signed=False)
+
+
+def test_no_tile_has_no_output() -> None:
+    spec = SystolicArray(pe=MAC, rows=2, columns=3)
+    none = {
+        name: Beats(np.empty((0, p.lanes), np.int64), np.empty(0, np.bool_))
+        for name, p in spec.inputs.items()
+    }
+    assert spec.run(**none)["o"].codes.shape == (0, 3)
+    assert all(cycles.size == 0 for cycles in spec.timing(**none).values())
+
+
 @pytest.mark.parametrize("sides", [[0, 1], [1, 0], [3, 1], [1, 3]])
 def test_a_tile_beyond_the_array_raises(sides: list[int]) -> None:
     spec = SystolicArray(pe=MAC, rows=2, columns=2)

@@ -118,6 +118,11 @@ def test_parameters_are_checked(changes: dict[str, Any], message: str) -> None:
         unit(**changes)
 
 
+def test_every_code_but_0_has_a_start() -> None:
+    spec = unit(thresholds=(1, 9))
+    assert spec.starts == (1, 9, *[64] * (2**spec.code_bits - 3))
+
+
 def test_input_outside_its_format_raises() -> None:
     for x in (-1, 64):
         with pytest.raises(InvariantError, match=rf"operand x spans \[{x}, {x}\], outside u6"):

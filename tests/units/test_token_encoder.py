@@ -231,6 +231,20 @@ def test_parameters_are_checked(changes: dict[str, Any], message: str) -> None:
         unit(**changes)
 
 
+@pytest.mark.parametrize(
+    ("in_bits", "offset", "expected"),
+    [
+        # d has a bit more than x, a multiplier 18 in all; an offset without a sign gets one; a carry.
+        (8, Integer(bits=20, signed=True), 28),
+        (8, Integer(bits=40, signed=True), 41),
+        (8, Integer(bits=40, signed=False), 42),
+        (16, Integer(bits=62, signed=False), 64),
+    ],
+)
+def test_the_sums_width(in_bits: int, offset: Integer, expected: int) -> None:
+    assert unit(in_bits=in_bits, offset_format=offset).sum_bits == expected
+
+
 @pytest.mark.parametrize("spec", SWEEP, ids=label)
 def test_streams_agree_with_the_definition(spec: TokenEncoder) -> None:
     beats = stimuli(spec, np.random.default_rng(1))
