@@ -41,12 +41,22 @@ def check_range(tensor: str, codes: NDArray[Any], format: Integer) -> tuple[int,
     """
     if not np.issubdtype(codes.dtype, np.integer):
         raise InvariantError(f"{tensor} must hold integers, not {codes.dtype}")
-    low, high = extremes(codes)
+    ends = extremes(codes)
+    check_ends(tensor, ends, format)
+    return ends
+
+
+def check_ends(tensor: str, ends: tuple[int, int], format: Integer) -> None:
+    """Proves that `format` holds the smallest and the largest code of `tensor`.
+
+    Raises:
+        InvariantError: it does not.
+    """
+    low, high = ends
     if low < format.min_code or high > format.max_code:
         raise InvariantError(
             f"{tensor} spans [{low}, {high}], outside {format} = [{format.min_code}, {format.max_code}]"
         )
-    return low, high
 
 
 def check_bound(tensor: str, bound: int, limit: int = INT64_MAX) -> None:

@@ -9,10 +9,9 @@ import pytest
 
 from golden.formats import Integer
 from golden.program import Program
-from sim import log2_products, products
+from sim import products
 from sim.network import Executor
 from sim.products_torch import Engine, engines
-from sim.units.log2_mac import Log2Mac
 from sim.units.mac import Mac
 from sim.units.two_scale_mac import TwoScaleMac
 
@@ -27,30 +26,6 @@ def only(*chosen: Engine) -> Iterator[None]:
         patch.setattr(products, "chosen", lambda: chosen)
         patch.setattr(products, "_WORTH", 0)
         yield
-
-
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize(("code_bits", "frac_bits"), [(4, 14), (4, 3), (8, 16), (8, 0)])
-def test_log2_products_equal_the_kernel(
-    monkeypatch: pytest.MonkeyPatch, code_bits: int, frac_bits: int, steps: int
-) -> None:
-    """Terms that keep every bit by products, the others by shifts, in any proportion."""
-    spec = Log2Mac(
-        code_bits=code_bits, steps_per_octave=steps, frac_bits=frac_bits,
-        w_format=Integer(bits=8, signed=False), w_zero_point=122, acc_bits=50,
-    )  # fmt: skip
-    rng = np.random.default_rng(3)
-    w = rng.integers(0, 256, (2, 20, 5))
-    for top in (1, 5, 1 << code_bits):
-        a = rng.integers(0, top, (2, 6, 20))
-        a[0, 0] = spec.zero_code
-        with only():
-            expected = spec.compute(a=a, w=w)  # all terms shifted
-        monkeypatch.setattr(log2_products, "_COLUMNS_PER_PASS", 0)
-        for chosen in (*((engine,) for engine in ENGINES.values()), ()):
-            with only(*chosen):
-                assert np.array_equal(spec.compute(a=a, w=w), expected)
-        monkeypatch.undo()
 
 
 def test_units_that_decode_equal_the_kernel() -> None:

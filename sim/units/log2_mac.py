@@ -7,32 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from golden.errors import InvariantError
 from golden.formats import MAX_BITS, Integer
 from sim.accumulation import check_overflow, saturated_shifts, settled, stretches
-from sim.checks import check_bound, check_length, check_range
-from sim.log2_products import Weights, shifted_sums, weights
+from sim.checks import check_bound, check_ends, check_length, check_range
+from sim.log2_products import Weights, joined_sums, weights
 from sim.unit import Beats, Codes, Port, Unit
 
 SQRT2 = 46341
 """round(√2 · 2^15): a code 2j − 1 of base √2 is worth √2 · 2^−j."""
 SQRT2_FRAC_BITS = 15
-
-
-@numba.njit(cache=True, nogil=True)
-def _join(even, odd, root, frac_bits, acc):  # type: ignore[no-untyped-def]
-    """`acc = even + odd · root / 2^frac_bits`, HALF_UP.
-
-    The product may exceed 64 bits, its high and low part do not: odd >> 15 has 47 bits, 46341 has 16.
-    """
-    half = (np.int64(1) << frac_bits) >> 1
-    mask = (np.int64(1) << frac_bits) - 1
-    for n in range(even.size):
-        acc[n] = even[n] + (odd[n] >> frac_bits) * root + (((odd[n] & mask) * root + half) >> frac_bits)
+ROOT = (SQRT2, SQRT2_FRAC_BITS)
+"""What odd sums are multiplied by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +110,7 @@ class Log2Mac(Unit):
 
     def prepare(self, name: str, constant: Codes) -> Codes | Weights:
         """What `compute` takes as well in place of constant `name`: weights, checked and packed once."""
-        return self._weights(constant, ready=True) if name == "w" else constant
+        return self._weights(constant) if name == "w" else constant
 
     def compute(self, *, a: Codes, w: Codes | Weights, kind: type[np.signedinteger[Any]] = np.int64) -> Codes:
         """`acc[.., m, n] = Σ_k ((w[.., k, n] − w_zero_point) << F) >> shift(a[.., m, k])`, odd ones · √2.
@@ -142,7 +131,8 @@ class Log2Mac(Unit):
         if self.overflow == "none":
             check_bound("log2_mac joined sum", bound * (SQRT2 + 1) + (1 << SQRT2_FRAC_BITS))
         if self.overflow == "none" or self._fits(bound):
-            acc = self._joined(self._sums(codes, weights))
+            acc: Codes = np.empty((*codes.shape[:2], weights.shape[-1]), kind)
+            check_ends("log2_mac accumulator", self._join_sums(codes, weights, acc, ROOT), self.acc_format)
         else:
             sums = (
                 self._wrapped(codes, weights)
@@ -150,7 +140,6 @@ class Log2Mac(Unit):
                 else self._saturated(codes, weights)[0]
             )
             acc = settled(self._joined(sums), self.acc_format, self.overflow)
-        check_range("log2_mac accumulator", acc, self.acc_format)
         return acc.reshape(*a.shape[:-1], acc.shape[-1]).astype(kind, copy=False)
 
     def overflows(self, *, a: Codes, w: Codes | Weights) -> int:
@@ -165,7 +154,7 @@ class Log2Mac(Unit):
 
     def _operands(self, a: Codes, w: Codes | Weights) -> tuple[Codes, Weights]:
         """Codes `[G, M, K]` and the weights, checked."""
-        held = w if isinstance(w, Weights) else self._weights(w, ready=False)
+        held = w if isinstance(w, Weights) else self._weights(w)
         shared = len(held.shape) == 2  # all of `a` are then the rows of one product
         if not shared and held.shape[:-2] != a.shape[:-2]:
             raise InvariantError(
@@ -175,31 +164,46 @@ class Log2Mac(Unit):
         check_range("log2_mac operand a", a, self.code_format)
         return a.reshape((1, -1, a.shape[-1]) if shared else (-1, *a.shape[-2:])), held
 
-    def _weights(self, w: Codes, *, ready: bool) -> Weights:
+    def _weights(self, w: Codes) -> Weights:
         """`w` less its zero point, checked."""
         ends = check_range("log2_mac operand w", w, self.w_format)
-        return weights(w, ends, self.w_zero_point, self.frac_bits, ready=ready)
+        return weights(w, ends, self.w_zero_point, self.frac_bits)
 
     def _fits(self, bound: int) -> bool:
         """Whether `bound` on every partial sum proves that sums and joined value stay within `acc_bits`."""
         joined = bound if self.steps_per_octave == 1 else (bound * SQRT2 >> SQRT2_FRAC_BITS) + 1
         return joined <= self.acc_format.max_code
 
+    def _join_sums(self, a: Codes, w: Weights, acc: Codes, root: tuple[int, int]) -> tuple[int, int]:
+        """`joined_sums` of this unit's codes."""
+        factor, frac_bits = root
+        return joined_sums(
+            a, w, acc, none=self.zero_code, steps=self.steps_per_octave, root=factor, root_frac_bits=frac_bits
+        )
+
     def _joined(self, sums: Codes) -> Codes:
         """The even sums, with base √2 and the odd ones times √2."""
-        even: Codes = sums[0]
         if self.steps_per_octave == 1:
+            even: Codes = sums[0]
             return even
-        acc = np.empty(even.shape, np.int64)
-        flat = (np.ascontiguousarray(part).reshape(-1) for part in sums)
-        _join(*flat, SQRT2, SQRT2_FRAC_BITS, acc.reshape(-1))
-        return acc
+        high, low = sums[1] >> SQRT2_FRAC_BITS, sums[1] & ((1 << SQRT2_FRAC_BITS) - 1)
+        # The product may exceed 64 bits, its high and low part do not: one has 47 bits, the root 16.
+        joined: Codes = (
+            sums[0] + high * SQRT2 + ((low * SQRT2 + (1 << SQRT2_FRAC_BITS >> 1)) >> SQRT2_FRAC_BITS)
+        )
+        return joined
 
     def _wrapped(self, a: Codes, w: Weights) -> Codes:
         """The sums modulo 2^acc_bits."""
         sums = np.zeros((self.steps_per_octave, *a.shape[:2], w.shape[-1]), np.int64)
-        for part in stretches(a.shape[2], w.reach):
-            sums = settled(sums + self._sums(a[:, :, part], w.part(part)), self.acc_format, "wrap")
+        part = np.empty(sums.shape[1:], np.int64)
+        for depths in stretches(a.shape[2], w.reach):
+            for parity, total in enumerate(sums):
+                codes = a[:, :, depths]
+                # Those of one parity alone, and no root: what they join to is their sum.
+                codes = np.where(codes % self.steps_per_octave == parity, codes, self.zero_code)
+                self._join_sums(codes, w.part(depths), part, (1, 0))
+                total[:] = settled(total + part, self.acc_format, "wrap")
         return sums
 
     def _saturated(self, a: Codes, w: Weights) -> tuple[Codes, NDArray[np.bool_]]:
@@ -208,10 +212,6 @@ class Log2Mac(Unit):
         parities = np.arange(len(shifts)) % self.steps_per_octave
         of_parity = [np.where(parities == parity, shifts, -1) for parity in range(self.steps_per_octave)]
         return saturated_shifts(a, np.stack(of_parity), w.terms(), self.acc_format)
-
-    def _sums(self, a: Codes, w: Weights) -> Codes:
-        """`[steps_per_octave, G, M, N]` sums of the even, then of the odd codes' terms."""
-        return shifted_sums(a, np.array(self.shifts), self.steps_per_octave, w)
 
     def run(self, **inputs: Beats) -> dict[str, Beats]:
         """One accumulator per row of `a`, a row being the beats up to `last`."""
