@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import reduce
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from reports.registry import entry
 from reports.verification import Effort, joined, verify_spec
 from reports.verification import UnitVerification as Finding
 from reports.verification_rows import ProofState, UnitVerification
+from reports.verification_sources import file_digest, sources_digest
 from sim.registry import unit_of
 from sim.unit import Beats, Unit
 
@@ -116,6 +118,10 @@ def table_row(finding: Finding, out: Path | None = None) -> UnitVerification:
         seed=run.seed,
         failure=finding.first_failure,
         waveform=str(waveform.relative_to(out.resolve())) if relative and waveform and out else None,
+        design=entry(finding.unit).report.label(finding.spec),
+        hardware=file_digest(run.verilog),
+        sources=sources_digest(finding.unit),
+        date=datetime.now(UTC).date().isoformat(),
     )
 
 

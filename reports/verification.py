@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from reports.registry import Entry, entry
+from reports.verification_rows import Mutants
 from reports.volume import exhaustive, volume_batches
 from rtl.cosim.runner import Cosimulation, cosimulate, find_simulator
 from rtl.volume.library import default_cache
@@ -171,25 +172,57 @@ def joined(first: Beats, second: Beats) -> Beats:
     return Beats(np.concatenate((first.codes, second.codes)), np.concatenate((first.last, second.last)))
 
 
-def write_junit(path: Path, results: Sequence[UnitVerification]) -> None:
-    """One suite per spec, one case per test: the simulator's, the reference, the compiled library, the proof."""
+def write_junit(path: Path, results: Sequence[UnitVerification], mutants: Sequence[Mutants] = ()) -> None:
+    """One suite per spec, one case per test: the simulator's, the reference, the compiled library, the proof.
+
+    A suite's properties say how much was compared. Then one suite per source file with planted faults; one that
+    survived is a failure.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     suites = ElementTree.Element("testsuites")
     for result in results:
-        found = result.tests
-        suite = ElementTree.SubElement(
-            suites,
-            "testsuite",
-            name=f"{result.unit}.{result.label}",
-            tests=str(len(found)),
-            failures=str(sum(text is not None for text in found.values())),
-            time=f"{result.seconds:.3f}",
-        )
-        for test, text in found.items():
-            case = ElementTree.SubElement(
-                suite, "testcase", classname=f"{result.unit}.{result.label}", name=test
-            )
-            if text is not None:
-                ElementTree.SubElement(case, "failure", message=text)
+        _suite(suites, f"{result.unit}.{result.label}", result.seconds, _properties(result), result.tests)
+    for row in mutants:
+        counts = {"planted": row.planted, "killed": row.killed, "equivalent": row.equivalent}
+        cases = dict.fromkeys(row.survivors, "no check failed") or {"every fault is found": None}
+        _suite(suites, f"mutants.{row.file}", 0.0, counts, cases)
     ElementTree.indent(suites)
     ElementTree.ElementTree(suites).write(path, encoding="unicode", xml_declaration=True)
+
+
+def _properties(result: UnitVerification) -> Mapping[str, object]:
+    run, volume, proof = result.cosimulation, result.volume, result.proof
+    parts = [part for part in (run, volume) if part is not None]
+    return {
+        "vectors": sum(part.beats for part in parts),
+        **({"library_vectors": volume.vectors, "exhaustive": volume.exhaustive} if volume else {}),
+        "mismatches": sum(part.mismatches for part in parts) + result.reference_mismatches,
+        "cycle_mismatches": sum(part.cycle_mismatches for part in parts),
+        **({"proof": proof.method, "proven": proof.passed} if proof else {}),
+    }
+
+
+def _suite(
+    suites: ElementTree.Element,
+    name: str,
+    seconds: float,
+    properties: Mapping[str, object],
+    cases: Mapping[str, str | None],
+) -> None:
+    """A suite of cases with their failures, None for none."""
+    failures = sum(text is not None for text in cases.values())
+    suite = ElementTree.SubElement(
+        suites,
+        "testsuite",
+        name=name,
+        tests=str(len(cases)),
+        failures=str(failures),
+        time=f"{seconds:.3f}",
+    )
+    found = ElementTree.SubElement(suite, "properties")
+    for key, value in properties.items():
+        ElementTree.SubElement(found, "property", name=key, value=str(value))
+    for test, text in cases.items():
+        case = ElementTree.SubElement(suite, "testcase", classname=name, name=test)
+        if text is not None:
+            ElementTree.SubElement(case, "failure", message=text)

@@ -40,6 +40,14 @@ class UnitVerification(Row):
     """The first failure in a line, with its vector."""
     waveform: Label | None = None
     """File, relative to the results, with the first failure."""
+    design: Label | None = None
+    """Short name of the parameters, as the unit's sweep and its areas have it; those of a program's operations, too."""
+    hardware: Label | None = None
+    """SHA-256 of the Verilog that was verified, whose header lists all parameters: equal ones are the same design."""
+    sources: Label | None = None
+    """SHA-256 of the Python that unit, model and reference are made of (`reports.verification_sources`)."""
+    date: Label | None = None
+    """Day of the run, as 2026-07-28, UTC."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

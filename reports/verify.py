@@ -1,20 +1,22 @@
 """`vitrtl verify`: every unit at its sweep and on the model's tensors; proofs and planted faults on request."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from golden.errors import UserError
+from golden.scheme import load_scheme
 from reports.choice import Bits, Choice
 from reports.commands import publish, report_failures, results_of
 from reports.evaluation import Evaluation
 from reports.program_check import Check, checks_of, run_checks, sweep_checks, table_row
 from reports.progress import console
 from reports.registry import unit_names
+from reports.tables import Tables
 from reports.verification import Effort, write_junit
 from reports.verification_rows import Mutants
-from reports.workload import load_workload
+from reports.workload import Workload, load_workload
 from rtl.cosim.runner import find_simulator
 from rtl.volume import library
 from sim.accelerator import Accelerator
@@ -31,6 +33,8 @@ class Request:
 
     choice: Choice
     bits: Bits
+    schemes: tuple[str, ...] = ()
+    """Further ones, of whose programs the units are verified as well."""
     units: tuple[str, ...]
     """None: all."""
     out: Path
@@ -39,6 +43,8 @@ class Request:
     simulator: str | None
     quick: bool
     """The first point of each sweep, and few vectors."""
+    real: bool = False
+    """The programs' operations on their real tensors alone, without the sweeps."""
     prove: bool
     mutate: bool
     sample: int | None
@@ -53,29 +59,60 @@ def run_verify(request: Request) -> bool:
     simulator = find_simulator(request.simulator)
     units = tuple(_known(unit) for unit in request.units) or tuple(unit_names())
     effort = Effort(simulator=simulator.name, vectors=_vectors(request.quick), proof=request.prove)
-    workload = load_workload(request.choice)
-    evaluation = Evaluation(
-        workload=workload,
-        accelerator=Accelerator.load(),
-        batch_size=IMAGES,
-        checked_images=IMAGES,
-        out=request.out,
-    )
-    run = evaluation.lowered(request.bits)
+    workload, accelerator = load_workload(request.choice), Accelerator.load()
     console.print(f"simulator: {simulator.version}", highlight=False)
-    checks = [check for unit in units for check in _sweep(unit, request.quick)]
-    checks += checks_of(run.program, run.tensors, units, request.rows, request.bits.label)
+    checks = [] if request.real else [check for unit in units for check in _sweep(unit, request.quick)]
+    works = _works(workload, request)
+    for work, bits in works:
+        checks += _program_checks(work, bits, accelerator, units, request)
+    if not checks:
+        raise UserError(
+            f"none of the programs runs {' or '.join(units)}; leave out --real or name other schemes"
+        )
     seed = request.choice.seed
     findings = run_checks(checks, request.out / "rtl", seed, effort)
     report_failures(findings)
-    write_junit(request.out / "verify.xml", findings)
     mutants = _mutants(request, units) if request.mutate else ()
     rows = tuple(table_row(finding, request.out) for finding in findings)
-    tables = evaluation.tables().model_copy(update={"verification": rows, "mutants": mutants})
+    write_junit(request.out / "verify.xml", findings, mutants)
     publish(
-        results_of("verify", workload, tables, evaluation.accelerator, request.bits, seed=seed), request.out
+        results_of(
+            "verify",
+            workload,
+            Tables(verification=rows, mutants=mutants),
+            accelerator,
+            *(bits for _, bits in works),
+            seed=seed,
+            captured_images=IMAGES,
+        ),
+        request.out,
     )
     return all(finding.passed for finding in findings) and not any(row.survivors for row in mutants)
+
+
+def _works(workload: Workload, request: Request) -> list[tuple[Workload, Bits]]:
+    """The workload under each scheme asked for; with several a run is named by its scheme as well."""
+    schemes = [load_scheme(name) for name in request.schemes]
+    if not schemes:
+        return [(workload, request.bits)]
+    names = [workload.scheme.name, *(scheme.name for scheme in schemes)]
+    if twice := next((name for n, name in enumerate(names) if name in names[:n]), None):
+        raise UserError(f"two schemes are called {twice}; give each once, and a file a name of its own")
+    return [
+        (work, replace(request.bits, prefix=work.scheme.name))
+        for work in (workload, *(workload.with_scheme(scheme) for scheme in schemes))
+    ]
+
+
+def _program_checks(
+    work: Workload, bits: Bits, accelerator: Accelerator, units: tuple[str, ...], request: Request
+) -> list[Check]:
+    """Units at the parameters of a program's operations, on what these take in the simulator."""
+    evaluation = Evaluation(
+        workload=work, accelerator=accelerator, batch_size=IMAGES, checked_images=IMAGES, out=request.out
+    )
+    run = evaluation.lowered(bits)
+    return list(checks_of(run.program, run.tensors, units, request.rows, bits.label))
 
 
 def _known(unit: str) -> str:

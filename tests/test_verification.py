@@ -12,12 +12,14 @@ from amaranth.hdl import Module
 import reports.verification
 import rtl.units.residual_adder
 from golden.errors import UserError
+from reports import verification_sources
 from reports.choice import Bits, Choice
 from reports.registry import entry, unit_names
 from reports.results import read
 from reports.stimuli import rows, steps, stream
-from reports.verification import joined, verify_unit
+from reports.verification import joined, verify_unit, write_junit
 from reports.verification_rows import Mutants, UnitVerification, killed_of, totals_of
+from reports.verification_sources import file_digest, sources_digest
 from reports.verify import Request, run_verify
 from rtl.cosim.runner import find_simulator
 from sim.unit import Unit
@@ -90,6 +92,13 @@ def test_a_failure_leaves_junit_and_a_waveform(tmp_path: Path, monkeypatch: pyte
         "bits_and_cycles_without_stalls",
     ]
     assert suite.get("tests") == "4"
+    told = {one.get("name"): one.get("value") for one in suite.iter("property")}
+    found = result.cosimulation
+    assert told == {
+        "vectors": str(found.beats), "mismatches": str(found.mismatches),
+        "cycle_mismatches": str(found.cycle_mismatches),
+    }  # fmt: skip
+    assert found.mismatches > 0
     message = str(failures["bits_with_stalls"].get("message"))  # type: ignore[union-attr]
     assert re.search(r"is 0x3, not 0x\w+, in cycle \d+; input beat \d+: a = 3, b = -?\d+$", message)
 
@@ -156,12 +165,82 @@ def test_the_command_fails_with_the_vector_in_its_results(
     assert re.search(r"is 0x3, not 0x\w+, in cycle \d+; input beat \d+: a = 3, b = ", str(row.failure))
     assert (tmp_path / str(row.waveform)).stat().st_size > 0
     assert row.exhaustive in (True, None)  # None without a compiler
+    assert row.design == entry("residual_adder").report.label(entry("residual_adder").report.SWEEP[0])
+    assert row.sources == sources_digest("residual_adder")
+    assert row.hardware == file_digest(next((tmp_path / "rtl" / "residual_adder" / row.spec).glob("unit.v")))
+    assert str(row.date).startswith("20")
     assert results.metrics["verify__mismatches"].value > 0
     assert results.metrics["verify__cycle_mismatches"].value == 0
     assert "verify__proven" not in results.metrics
     assert "mutants__planted" not in results.metrics
     assert str(row.failure) in (tmp_path / "report.html").read_text()
     assert ElementTree.parse(tmp_path / "verify.xml").getroot().findall(".//failure")
+
+
+@pytest.mark.cosim
+def test_the_programs_of_several_schemes_on_their_tensors_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(
+        choice=Choice(model="vitrtl_digits"),
+        bits=Bits(weight=4, act=4),
+        schemes=("dopq",),
+        units=("residual_adder",),
+        out=tmp_path,
+        rows=2,
+        simulator=None,
+        quick=False,
+        real=True,
+        prove=False,
+        mutate=False,
+        sample=None,
+    )
+    assert run_verify(request)
+    found = read(tmp_path / "results.json").tables.verification
+    assert [row.spec.partition(" W4/A4 ")[0] for row in found] == ["repq", "dopq"]
+    assert {row.mismatches for row in found} == {row.cycle_mismatches for row in found} == {0}
+    # Of one design, which both programs run on operands of their own.
+    assert len({(row.design, row.hardware) for row in found}) == 1
+    with pytest.raises(UserError, match=r"^two schemes are called repq; give each once"):
+        run_verify(replace(request, schemes=("dopq", "repq")))
+    monkeypatch.setattr("reports.verify._program_checks", lambda *_: [])
+    with pytest.raises(UserError, match=r"^none of the programs runs residual_adder; leave out --real"):
+        run_verify(request)
+
+
+def test_a_units_sources_are_those_that_it_imports_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(name: str) -> str:
+        """The MAC's digest with another file in the place of module `name`."""
+        other = tmp_path / "other.py"
+        other.write_text("import numpy\n")
+        right = verification_sources._file_of
+        monkeypatch.setattr(verification_sources, "_file_of", lambda n: other if n == name else right(n))
+        sources_digest.cache_clear()
+        found = sources_digest("mac")
+        monkeypatch.undo()
+        sources_digest.cache_clear()
+        return found
+
+    before = sources_digest("mac")
+    assert before == changed("rtl.units.gelu") == changed("reports.verify")
+    mine = ("golden.units.mac", "sim.units.mac", "rtl.units.mac", "reports.units.mac")
+    through = ("golden.accumulate", "sim.accumulation", "rtl.element", "rtl.stream", "golden.formats")
+    assert before not in {changed(name) for name in (*mine, *through)}
+
+
+def test_planted_faults_are_in_the_junit_file(tmp_path: Path) -> None:
+    counts = {"faults": 9, "planted": 6, "killed": 4, "equivalent": 1}
+    survived = Mutants(file="rtl/units/mac.py", **counts, survivors=("mac.py:3  + → -",))
+    found = Mutants(file="rtl/stream.py", **counts | {"killed": 5}, survivors=())
+    write_junit(tmp_path / "verify.xml", [], [survived, found])
+    suites = ElementTree.parse(tmp_path / "verify.xml").getroot().findall("testsuite")
+    assert [suite.get("name") for suite in suites] == ["mutants.rtl/units/mac.py", "mutants.rtl/stream.py"]
+    assert [suite.get("failures") for suite in suites] == ["1", "0"]
+    assert suites[0].find("testcase").get("name") == "mac.py:3  + → -"  # type: ignore[union-attr]
+    told = {one.get("name"): one.get("value") for one in suites[0].iter("property")}
+    assert told == {"planted": "6", "killed": "4", "equivalent": "1"}
 
 
 def test_a_simulator_that_is_none_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from reports.cli.options import (
     Model,
     Out,
     Rows,
-    SchemeName,
     Seed,
     WeightBits,
     Weights,
@@ -29,7 +28,12 @@ def verify(
     images: Images = None,
     calib: Calib = None,
     class_map: ClassMap = None,
-    scheme: SchemeName = "repq",
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="shipped scheme or a .toml file, of whose program the tensors are; repeat; default: repq"
+        ),
+    ] = None,
     weight_bits: WeightBits = 8,
     act_bits: ActBits = 8,
     out: Out = Path("out/verify"),
@@ -42,6 +46,9 @@ def verify(
     quick: Annotated[
         bool,
         typer.Option("--quick", help="the first point of each sweep alone, and 20,000 vectors for 1,000,000"),
+    ] = False,
+    real: Annotated[
+        bool, typer.Option("--real", help="the programs' real tensors alone, without the sweeps")
     ] = False,
     prove: Annotated[
         bool,
@@ -62,14 +69,17 @@ def verify(
         if not mutate:
             raise UserError("--sample is for --mutate; give both")
         at_least_one(sample=sample)
+    if real and quick:
+        raise UserError("--quick is about the sweeps, which --real leaves out; give one of them")
     writable(out)
+    schemes = scheme or ["repq"]
     choice = Choice(
         model=model,
         weights=weights,
         images=images,
         calib=calib,
         class_map=class_map,
-        scheme=scheme,
+        scheme=schemes[0],
         seed=seed,
     )
     from reports.verify import Request, run_verify
@@ -77,11 +87,13 @@ def verify(
     request = Request(
         choice=choice,
         bits=bits,
+        schemes=tuple(schemes[1:]),
         units=tuple(units or ()),
         out=out,
         rows=rows,
         simulator=simulator,
         quick=quick,
+        real=real,
         prove=prove,
         mutate=mutate,
         sample=sample,

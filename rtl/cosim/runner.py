@@ -63,6 +63,11 @@ class Cosimulation:
     """Waveform of the failing run, when one was asked for."""
 
     @property
+    def verilog(self) -> Path:
+        """What was simulated."""
+        return self.junit.with_name(f"{TOP}.v")
+
+    @property
     def passed(self) -> bool:
         """True when every test ran to its end and found nothing."""
         return not any(self.tests.values())
