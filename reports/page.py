@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from golden.errors import InvariantError, UserError
 from reports import plots
 from reports.bench_page import kernel_pairs, sim_speeds, speed_figures
+from reports.emphasis import emphasise
 from reports.overflow_table import overflow_runs
 from reports.results import FLOAT, SCHEMA, Results, SiteFidelity
 from reports.summary import (
@@ -24,6 +25,7 @@ from reports.summary import (
     units_in_order,
     verdict,
 )
+from reports.tradeoff.answers import COSTS, bit_steps, softmax_rows
 from reports.verification_rows import killed_of
 
 if TYPE_CHECKING:
@@ -128,13 +130,17 @@ def environment() -> "Environment":
     """Templates of the pages, everything escaped, an unknown name an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    made = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["emphasise"] = emphasise
+    # What a trade-off's page asks of its results for every target.
+    made.globals |= {"softmax_rows": softmax_rows, "bit_steps": bit_steps, "costs": COSTS}
+    return made
 
 
 def plotly_script() -> "Markup":
