@@ -56,6 +56,15 @@ def _sum_of_powers(
     return total
 
 
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def row_max(row: Codes) -> int:
+    """The largest score, by index, which compilers make vectors of."""
+    top = row[0]
+    for j in range(row.size):
+        top = max(top, row[j])
+    return top  # type: ignore[no-any-return]
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _log2_sum(total: int, p_bits: int, g: int, log_base: Codes, log_slope: Codes, segment_shift: int) -> int:
     p = 0
@@ -85,7 +94,7 @@ def row_levels(
     levels = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
         levels[i] = row_level(
-            rows[i], rows[i].max(), exp_base, exp_slope, log_base, log_slope,
+            rows[i], row_max(rows[i]), exp_base, exp_slope, log_base, log_slope,
             exp_shift, log_shift, f, p_bits, g, offset, absent, powers,
         )  # fmt: skip
     return levels

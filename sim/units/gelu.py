@@ -51,7 +51,8 @@ def _gelu(h, table, slopes, step, lift, shift, zero_point, high, codes):  # type
 def _look_up(h, lowest, table, codes):  # type: ignore[no-untyped-def]
     """`codes = table[h − lowest]`; the caller has checked the range of `h`."""
     for n in range(h.size):
-        codes[n] = table[np.int64(h[n]) - lowest]
+        # An index without a sign is not asked whether it counts from the end.
+        codes[n] = table[np.uint64(np.int64(h[n]) - lowest)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from golden.formats import Integer
-from sim.log_domain import power_of_two, row_level
+from sim.log_domain import power_of_two, row_level, row_max
 from sim.log_domain_rows import LogDomainRows
 from sim.unit import Codes
 
@@ -26,7 +26,7 @@ def _probability_rows(
     """Probabilities of the rows `scores[starts[i] : starts[i + 1]]`; the scalars are those of `Probability`."""
     for i in range(len(starts) - 1):
         row, out = scores[starts[i] : starts[i + 1]], probabilities[starts[i] : starts[i + 1]]
-        x_max = row.max()
+        x_max = row_max(row)
         level = row_level(
             row, x_max, exp_base, exp_slope, log_base, log_slope,
             exp_shift, log_shift, f, p_bits, g, offset, absent, powers,

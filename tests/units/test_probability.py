@@ -212,7 +212,7 @@ def test_kernels_in_plain_python_equal_the_definition(monkeypatch: pytest.Monkey
         (probability, "_probability_rows", "p_bits - w_bits)", "p_bits - w_bits + 1)"),
         (probability, "_probability_rows", "min(power, 1 << w_bits)", "power"),
         (probability, "_probability_rows", "power, 1 << w_bits)", "power, (1 << w_bits) - 1)"),
-        (probability, "_probability_rows", "x_max = row.max()", "x_max = row[0]"),
+        (probability, "_probability_rows", "x_max = row_max(row)", "x_max = row[0]"),
         (log_domain, "power_of_two", "- exp_slope[segment] * low", ""),
         (log_domain, "power_of_two", "(d >> f) + fewer", "(d >> f) + fewer + 1"),
         (probability, "_probability_rows", "if row[j] != absent else 0", ""),
