@@ -164,6 +164,18 @@ def test_the_sums_width(acc: Integer, offset: Integer, expected: int) -> None:
     assert unit(acc_format=acc, offset_format=offset).sum_bits == expected
 
 
+def test_constants_are_prepared_and_accumulators_are_not() -> None:
+    spec, acc = unit(), np.array([5])
+    assert spec.prepare("acc", acc) is acc
+    for name, constant in constants(1, 1, 1).items():
+        assert isinstance(spec.prepare(name, constant), requantizer.Constant)
+
+
+def test_no_channels_give_no_codes() -> None:
+    none = np.zeros((3, 0), np.int64)
+    assert unit().compute(acc=none, **dict.fromkeys(constants(1, 1, 1), none[0])).shape == (3, 0)
+
+
 def test_widest_operands_do_not_wrap() -> None:
     """−2^44 · −2^17 + 2^39 − 1 stays below 2^62; shifted by 40 it is 2^21, exactly."""
     spec = unit(acc_format=Integer(bits=45, signed=True), out_bits=32)
