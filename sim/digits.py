@@ -38,31 +38,6 @@ def _split(codes, offsets, half, digits, sums):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _set_bits(codes, first, step_bits, count, digits, sums):  # type: ignore[no-untyped-def]
-    """Digits of 2^i where `codes[g, r, k]` is `first − i · 2^step_bits` with 0 ≤ i < count, else of 0; sums along k."""
-    groups, wide, rows, depth = digits.shape
-    between = np.int32((1 << step_bits) - 1)
-    for row in range(groups * rows):
-        group = row // rows
-        r = row % rows
-        line = codes[group, r]
-        total = np.int64(0)
-        for d in range(wide):
-            digit = digits[group, d, r]
-            highest = np.int32(first - (8 * d << step_bits))
-            limit = np.int32(min(count - 8 * d, 8) << step_bits)
-            of_digit = np.int64(0)
-            for k in range(depth):
-                away = highest - np.int32(line[k])
-                meant = away >= 0 and away < limit and (away & between) == 0
-                digit[k] = np.int32(1) << (away >> step_bits) if meant else 0
-            for k in range(depth):
-                of_digit += digit[k]
-            total += of_digit << (8 * d)
-        sums[group, r] = total
-
-
-@numba.njit(cache=True, nogil=True)
 def _join(parts, of_row, factors, of_column, acc):  # type: ignore[no-untyped-def]
     """`acc[g, m, n] = Σ_ij parts[g, i, m, j, n] · 256^(i + j) + of_row[g, m] · factors[g, n] + of_column[g, n]`.
 
@@ -136,19 +111,6 @@ def second_digits(codes: NDArray[Any]) -> Digits | None:
     fits = (lows >= lowest) & (highs <= lowest + 255 * _ones(count))
     offsets = np.broadcast_to(np.where(fits, 0, lows - lowest), codes.shape[:2])
     return _digits(codes, np.ascontiguousarray(offsets), count, signed=True)
-
-
-def power_digits(codes: NDArray[Any], first: int, step_bits: int, count: int) -> Digits:
-    """2^i for a code `first − i · 2^step_bits` of `codes[G, R, K]` with 0 ≤ i < count, else 0: of a first operand.
-
-    Codes lie within 16 bits.
-    """
-    groups, rows, depth = codes.shape
-    digits = np.empty((groups, max(-(-count // 8), 1), rows, depth), np.uint8)
-    sums = np.empty((groups, rows), np.int64)
-    _set_bits(codes, first, step_bits, count, digits, sums)
-    reach = 1 << min(max(count - 1, 0), 7)
-    return Digits(digits, np.zeros((groups, rows), np.int64), sums, reach, depth * reach)
 
 
 def whole(codes: NDArray[Any], reach: int, row_reach: int) -> Digits:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from golden.errors import UserError
 from sim import products_torch
 from sim.checks import check_bound, magnitude
-from sim.digits import Digits, first_digits, multiply, power_digits, second_digits, tightened, whole
+from sim.digits import Digits, first_digits, multiply, second_digits, tightened, whole
 from sim.products_torch import Engine
 from sim.unit import Codes
 
@@ -140,21 +140,6 @@ def products(
     else:
         _wide_products(left.astype(np.int64), right.astype(np.int64), bias, acc)
     return acc
-
-
-def power_products(
-    codes: NDArray[Any], w: Operand, acc: Codes, *, first: int, step_bits: int, count: int
-) -> bool:
-    """`acc[g, m, n] = Σ_k v · w[g, n, k]`, unless only a kernel can do it or is the faster.
-
-    v is 2^i where `codes[g, m, k]` is `first − i · 2^step_bits` with 0 ≤ i < count, else 0. Codes lie within 16
-    bits, and the caller has proven that the sums fit 64.
-    """
-    if not chosen() or codes.size * acc.shape[2] < _WORTH * len(codes):
-        return False
-    a, right = power_digits(codes, first, step_bits, count), w.digits or second_digits(_matrices(w.codes))
-    none = np.zeros(acc.shape[2], np.int64)
-    return bool(right and any(multiply(engine, a, right, none, acc) for engine in chosen()))
 
 
 def one_thread() -> AbstractContextManager[None]:

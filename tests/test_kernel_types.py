@@ -26,7 +26,6 @@ WIDE = {
     "sim.log2_products._joined_sums": (CUBE, CUBE, *(ONE,) * 5, FLAT, CUBE),
     "sim.products._wide_products": (CUBE, CUBE, FLAT, CUBE),
     "sim.digits._split": (CUBE, TABLE, ONE, SUMS, TABLE),
-    "sim.digits._set_bits": (CUBE, ONE, ONE, ONE, SUMS, TABLE),
     "sim.digits._join": (types.int32[:, :, :, :, ::1], TABLE, TABLE, TABLE, CUBE),
 }
 """Signatures of sums beyond 32 bits and of large products, which no sweep reaches."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sim import digits, products
 from sim.digits import first_digits, second_digits
-from sim.products import Operand, centred, fixed, power_products
+from sim.products import Operand, centred, fixed
 from sim.products_torch import Engine, engines
 from sim.unit import Codes
 
@@ -84,28 +84,6 @@ def test_engines_and_kernels_equal_the_definition(
         with only(*chosen):
             right = fixed(operand(w)) if ready else operand(w)
             assert products.products(operand(a), right, bias).tolist() == expected
-
-
-@given(shapes, st.integers(0, 70), st.integers(0, 1), st.integers(0, 20), st.integers(0, 2**32))
-def test_power_products_equal_the_definition(
-    shape: Any, first: int, step_bits: int, count: int, seed: int
-) -> None:
-    groups, m, n, k = shape
-    rng = np.random.default_rng(seed)
-    codes, w = rng.integers(0, 64, (groups, m, k)), rng.integers(-200, 300, (groups, n, k))
-    powers = {first - (i << step_bits): 1 << i for i in range(count)}
-    values = np.array([powers.get(code, 0) for code in range(64)])
-    acc = np.empty((groups, m, n), np.int64)
-    for kind in (np.int16, np.int64):
-        with only(INT8):
-            found = power_products(
-                codes.astype(kind), operand(w), acc, first=first, step_bits=step_bits, count=count
-            )
-        assert found == (k > 1)  # see products_torch
-        if found:
-            assert acc.tolist() == definition(values[codes], w, np.zeros(n, np.int64))
-    with only():
-        assert not power_products(codes, operand(w), acc, first=first, step_bits=step_bits, count=count)
 
 
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
@@ -197,33 +175,6 @@ def test_planted_faults_are_seen(mutate: Any, kernel: str, old: str, new: str) -
     except OverflowError:
         acc = None  # a digit beyond its type
     assert acc != definition(a, w, bias)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("& between) == 0", "& between) >= 0"),
-        ("and away < limit", ""),
-        ("min(count - 8 * d, 8)", "8"),
-        ("min(count - 8 * d, 8)", "count"),
-        ("8 * d << step_bits", "8 * d"),
-        ("<< (8 * d)", ""),
-        ("of_digit += digit[k]", "of_digit += 1"),
-    ],
-)
-def test_planted_faults_in_the_powers_are_seen(mutate: Any, old: str, new: str) -> None:
-    rng = np.random.default_rng(2)
-    codes, w = rng.integers(0, 30, (2, 9, 30)), rng.integers(-126, 130, (2, 5, 30))
-    w[:, 0, :2] = -126, 129  # which takes an offset
-    values = np.array([1 << (23 - c) // 2 if c % 2 and 5 <= c <= 23 else 0 for c in range(30)])
-    acc = np.empty((2, 9, 5), np.int64)
-    mutate(digits, "_set_bits", old, new)
-    with only(INT8):
-        try:
-            assert power_products(codes, operand(w), acc, first=23, step_bits=1, count=10)
-        except (OverflowError, ValueError):
-            return  # a bit beyond its type, or a negative shift
-    assert acc.tolist() != definition(values[codes], w, np.zeros(5, np.int64))
 
 
 def test_as_few_digits_as_hold_the_integers() -> None:
