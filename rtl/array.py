@@ -83,8 +83,8 @@ class Grid(Elaboratable):
     def _presents(self, m: Module) -> list[Value]:
         """`present` for each row: a step goes no further than the tile does, or the next tile would still meet it."""
         found: list[Value] = [self.present]
-        for i, used in enumerate(self.used_rows[1:], 1):
-            late = Signal(name=f"present_{i}")
+        for used in self.used_rows[1:]:
+            late = Signal(name=f"present_{len(found)}")
             m.d.sync += late.eq(found[-1])
             found.append(late & used)
         return found

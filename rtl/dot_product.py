@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 
 from rtl.element import Element
 from rtl.stream import StreamUnit
@@ -48,8 +48,8 @@ class DotProduct(StreamUnit):
         """Takes a beat of `a` and `w`, and with a row's first one its bias, into `start`; whether they are there."""
         a, w = self.a, self.w
         if "bias" not in self.spec.inputs:
-            m.d.comb += [start.eq(Const(0)), a.ready.eq(move & w.valid), w.ready.eq(move & a.valid)]
-            return a.valid & w.valid
+            m.d.comb += [a.ready.eq(move & w.valid), w.ready.eq(move & a.valid)]
+            return a.valid & w.valid  # and `start` stays at 0
         bias = self.bias
         with_bias = bias.valid | ~row_starts
         m.d.comb += [

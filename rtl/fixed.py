@@ -21,16 +21,15 @@ def saturate(value: Value, format: Integer) -> Value:
     whole = Value.cast(value)
     if not whole.shape().signed:
         whole = whole + Const(0, Shape(1, signed=True))  # a sign bit that is 0
-    negative, inner = whole[-1], whole[: min(format.bits, len(whole))]
+    negative, magnitude = whole[-1], whole[:-1]
     if not format.signed:
-        may_exceed = len(whole) - 1 > format.bits
-        top = Mux(whole[format.bits : -1].any(), format.max_code, inner) if may_exceed else whole[:-1]
+        top = Mux(magnitude[format.bits :].any(), format.max_code, magnitude[: format.bits])
         return Mux(negative, 0, top)
     if len(whole) <= format.bits:
         return whole
     beyond = whole[format.bits - 1 :]
     limit = Mux(negative, Const(format.min_code, Shape(format.bits, signed=True)), format.max_code)
-    return Mux(beyond.any() & ~beyond.all(), limit, inner.as_signed())
+    return Mux(beyond.any() & ~beyond.all(), limit, whole[: format.bits].as_signed())
 
 
 def table(entries: Sequence[int], index: Value) -> Value:
@@ -60,7 +59,7 @@ def constant_product(value: Value, factor: int) -> Value:
     ([(6, -1), (8, 1)], [(0, -1), (3, 1)], [(0, 1), (2, -1)])
     """
     terms = [(value << place) if digit > 0 else -(value << place) for place, digit in signed_digits(factor)]
-    return sum(terms[1:], terms[0]) if terms else Const(0)
+    return Value.cast(sum(terms[1:], *terms[:1]))
 
 
 def signed_digits(number: int) -> list[tuple[int, int]]:

@@ -132,8 +132,7 @@ class LogDomainUnit(StreamUnit):
             self._repeat(m, "NORMALISE", logarithm.normalise, spec.normalise_cycles, after)
             if spec.interpolate_cycles:
                 self._repeat(m, "INTERPOLATE", logarithm.interpolate, spec.interpolate_cycles, "LEVEL")
-            with m.State("LEVEL"):
-                m.d.comb += logarithm.finish.eq(1)
+            with m.State("LEVEL"):  # is registered
                 m.next = "REFERENCE"
             with m.State("REFERENCE"):
                 m.d.comb += [referring.eq(1), row.start.eq(1)]

@@ -55,8 +55,9 @@ class PowerOfTwo(Elaboratable):
 class Logarithm(Elaboratable):
     """Sum of powers and its log2: `level` plus the `octaves` of all cycles, with the constants.
 
-    Attributes: `clear`, `add` (the `powers` of a beat, `spec.gather_latency` cycles before), `normalise`,
-    `interpolate`, `finish` each strobe one step; `octaves` is minus the places that this cycle shifts the sum by.
+    Attributes: `clear`, `add` (the `powers` of a beat, `spec.gather_latency` cycles before), `normalise` and
+    `interpolate` each strobe one step; `octaves` is minus the places that this cycle shifts the sum by; `level` is
+    the final one from the second cycle after the last step on.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -68,7 +69,7 @@ class Logarithm(Elaboratable):
         ends = [base + slope for base, slope in zip(self.entries, spec.log_slope, strict=True)]
         self.level = Signal(shape(Integer.holding(min(self.entries), max(ends))))
         self.clear, self.add, self.normalise = Signal(), Signal(), Signal()
-        self.interpolate, self.finish = Signal(), Signal()
+        self.interpolate = Signal()
         self.octaves = Signal(range(-4, 1))
 
     def elaborate(self, platform: object) -> Module:
@@ -84,12 +85,10 @@ class Logarithm(Elaboratable):
         with m.If(self.add):
             m.d.sync += total.eq(total + gathered)
         with m.If(self.normalise):
-            with m.If(~total[-4:].any()):
-                m.d.sync += total.eq(total << 4)
-                m.d.comb += self.octaves.eq(-4)
-            with m.Elif(~total[-1]):
-                m.d.sync += total.eq(total << 1)
-                m.d.comb += self.octaves.eq(-1)
+            for places in (1, 4):  # the last that may be taken is
+                with m.If(~total[-places:].any()):
+                    m.d.sync += total.eq(total << places)
+                    m.d.comb += self.octaves.eq(-places)
         level: Value = table(self.entries, segment)
         if spec.interpolate_cycles:
             # slope · low needs the bits of both; built from the highest bit of `low` down, one a cycle.
@@ -100,8 +99,7 @@ class Logarithm(Elaboratable):
             with m.If(self.interpolate):
                 m.d.sync += [low.eq(low << 1), product.eq((product << 1) + Mux(low[-1:], slope, 0))]
             level = level + (product >> spec.log_segment_shift)
-        with m.If(self.finish):
-            m.d.sync += self.level.eq(level)
+        m.d.sync += self.level.eq(level)
         return m
 
     def _gathered(self, m: Module) -> Value:

@@ -34,9 +34,7 @@ class Row(Elaboratable):
             *(read.addr.eq(index), read.en.eq(self.move), self.at_end.eq(index == length_minus_1)),
         ]
         with m.If(self.take):
-            m.d.sync += index.eq(Mux(self.last, 0, index + 1))
-            with m.If(self.last):
-                m.d.sync += length_minus_1.eq(index)
+            m.d.sync += [index.eq(Mux(self.last, 0, index + 1)), length_minus_1.eq(index)]
         with m.Elif(self.move & self.reading):
             m.d.sync += [index.eq(Mux(self.at_end, 0, index + 1)), self.reading.eq(~self.at_end)]
         with m.If(self.start):

@@ -1,4 +1,4 @@
-"""GELU in reports: sweep over output bits with tables of the bump; stimuli at every change of the code."""
+"""GELU in reports: sweep over output bits, and a table without fraction bits; stimuli at every change of the code."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,18 @@ def _spec(out_bits: int) -> Gelu:
     )
 
 
-SWEEP = [_spec(out_bits) for out_bits in (4, 6, 8)]
+SWEEP = [_spec(out_bits) for out_bits in (4, 6, 8)] + [
+    # No fraction bits, so that the last place of the bump shows, in every code; fewer intervals than a power of two.
+    Gelu(
+        in_bits=6,
+        frac_bits=0,
+        table_frac_bits=0,
+        table=(5, 9, 6, 4, 3, 0),
+        table_step=2,
+        zero_point=40,
+        out_bits=7,
+    )
+]
 
 
 def label(spec: Gelu) -> str:

@@ -1,5 +1,7 @@
 """LayerNorm hardware: take a row and sum it, solve for 1/√V bit by bit, read the row back and normalise it."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 
 from rtl.fixed import constant_product, leading_one, saturate
@@ -10,12 +12,12 @@ from sim.units.layernorm import Layernorm as Spec
 
 ROOT_BITS = 17
 """r ≤ 2^16."""
-LIMB_BITS = 17
-"""Unsigned part of a long factor: one bit less than a DSP's signed operand."""
+LIMB_BITS = GAIN.max_code.bit_length()
+"""Unsigned part of a long factor: a DSP's signed operand, such as the gain, without its sign."""
 
 
 class InverseRoot(Elaboratable):
-    """r and j of a variance: leading one, v, then one bit of r a cycle, highest first.
+    """r of a variance and half the place of its leading one: that place, v, then one bit of r a cycle, highest first.
 
     q, the bits of r so far, is the largest with q² · v ≤ 4^n after n bits. `remainder` = 4^n − q²·v and `trial` =
     4·q·v + v: the next bit is 1 when 4·remainder ≥ trial, so one subtraction a cycle decides it.
@@ -24,27 +26,30 @@ class InverseRoot(Elaboratable):
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.variance, self.start, self.move = Signal(shape(spec.variance_format)), Signal(), Signal()
-        self.root, self.octave, self.done = Signal(ROOT_BITS), Signal(signed(6)), Signal()
+        self.root, self.done = Signal(ROOT_BITS), Signal()
+        self.half_place = Signal(self._leading_half().shape())
 
     def elaborate(self, platform: object) -> Module:
         """`start` comes with the variance; `done` with the last bit of the root, which then stays."""
         m = Module()
-        half_place = Signal(range(32))  # h = p >> 1
-        normal, triple = Signal(32), Signal(34)
-        # remainder < 2·q·v + v and trial = 4·q·v + v stay below 2^51, for q ≤ 2^16 and v < 2^32.
-        remainder, trial, less = Signal(51), Signal(51), Signal(signed(54))
+        normal = Signal(32)
+        v = self._normal()
+        three = (v << 1) + v
+        triple = Signal(len(three))
+        # Before the last bit q²·v ≤ 2^60, so trial = 4·q·v + v ≤ 2^32 · √v + v < 2^49; remainder < 2·q·v + v.
+        trial = Signal(len(normal) + len(self.root))
+        remainder = Signal.like(trial)
         steps = Signal(1 + ROOT_BITS)  # one bit set: v, then the bits of the root
+        less = (remainder << 2) - trial
         bit = ~less[-1]
-        m.d.comb += [less.eq((remainder << 2) - trial), self.done.eq(steps[-1])]
-        v = self._normal(half_place)
+        m.d.comb += self.done.eq(steps[-1])
         with m.If(self.move):
             m.d.sync += steps.eq(Cat(self.start, steps[:-1]))
             with m.If(self.start):
-                m.d.sync += half_place.eq(leading_one(self.variance) >> 1)
+                m.d.sync += self.half_place.eq(self._leading_half())
             with m.Elif(steps[0]):
                 # Before the first bit 4^n is 2^28, of which the first step makes 2^30.
-                m.d.sync += [normal.eq(v), triple.eq((v << 1) + v), trial.eq(v), remainder.eq(1 << 28)]
-                m.d.sync += [self.octave.eq(half_place - 15), self.root.eq(0)]
+                m.d.sync += [normal.eq(v), triple.eq(three), trial.eq(v), remainder.eq(1 << 28)]
             with m.Elif(steps[1:].any()):
                 # Both next trials are there when the bit is: one carry chain a cycle, not two.
                 m.d.sync += [
@@ -53,17 +58,21 @@ class InverseRoot(Elaboratable):
                 ]
         return m
 
-    def _normal(self, half_place: Value) -> Value:
+    def _leading_half(self) -> Value:
+        """h = p >> 1, p the place of V's leading one."""
+        return leading_one(self.variance)[1:]
+
+    def _normal(self) -> Value:
         """v = V · 2^−2j, FLOOR, for j = h − 15 of either sign: the 32 bits of V from place 2h − 30 on."""
-        padded = Cat(Const(0, 30), self.variance, Const(0, 2))
-        return Array(padded[2 * h : 2 * h + 32] for h in range((len(self.variance) + 1) // 2))[half_place]
+        padded = self.variance.shift_left(30)
+        return Array(padded[low : low + 32] for low in range(0, len(self.variance), 2))[self.half_place]
 
 
 class RowSums(Elaboratable):
     """Σ x and V of a row: squares, their sum, C·Σx² and (Σx)², V, a register after each.
 
     Attributes: `take`, `code`, `first`, `last` give the row; `variance` comes with `done`; `total` is Σ x and stays
-    until the next `done`.
+    until two cycles after the next row's first code.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -77,15 +86,17 @@ class RowSums(Elaboratable):
         """C is a constant, so C·Σx² is a few additions."""
         m = Module()
         spec = self.spec
-        # (2^(b−1))² takes 2b − 1 bits; V's format holds C² of it, hence also C times the sum, and (Σx)².
-        square, running = Signal(2 * spec.in_bits - 1), Signal.like(self.total)
-        squares = Signal((spec.channels << (2 * spec.in_bits - 2)).bit_length())
+        running, low = Signal.like(self.total), spec.inputs["x"].format.min_code
+        # V's format holds (C · 2^(b−1))², hence also C times the sum of the squares, and (Σx)².
+        squares = Signal((spec.channels * low * low).bit_length())
         scaled, total_square = Signal.like(self.variance), Signal.like(self.variance)
-        squared, squared_first, phases = Signal(), Signal(), Signal(4)
+        phases = Signal(4)
+        squared, squared_first, square = (
+            held(m, self.move, value) for value in (self.take, self.first, self.code * self.code)
+        )
         with m.If(self.move):
             m.d.sync += [
-                *(squared.eq(self.take), squared_first.eq(self.first)),
-                *(phases.eq(Cat(self.take & self.last, phases[:-1])), square.eq(self.code * self.code)),
+                *(phases.eq(Cat(self.take & self.last, phases[:-1])), self.total.eq(running)),
                 *(
                     scaled.eq(constant_product(squares, spec.channels)),
                     total_square.eq(self._square(m, running)),
@@ -96,8 +107,6 @@ class RowSums(Elaboratable):
                 m.d.sync += running.eq(Mux(self.first, 0, running) + self.code)
             with m.If(squared):
                 m.d.sync += squares.eq(Mux(squared_first, 0, squares) + square)
-            with m.If(phases[1]):
-                m.d.sync += self.total.eq(running)
         m.d.comb += self.done.eq(phases[-1])
         return m
 
@@ -106,16 +115,10 @@ class RowSums(Elaboratable):
 
         With Σx = h · 2^17 + l: l² < 2^34 lies below h² · 2^34, so only the mixed product takes an adder.
         """
-        if len(total) <= LIMB_BITS + 1:
+        if len(limbs(total)) == 1:
             return total * total
-        low, high = total[:LIMB_BITS], total[LIMB_BITS:].as_signed()
-        lows, highs, mixed = (
-            Signal(2 * LIMB_BITS),
-            Signal(2 * len(high)),
-            Signal(signed(LIMB_BITS + len(high))),
-        )
-        with m.If(self.move):
-            m.d.sync += [lows.eq(low * low), highs.eq(high * high), mixed.eq(low * high)]
+        low, high = limbs(total)
+        lows, highs, mixed = (held(m, self.move, value) for value in (low * low, high * high, low * high))
         return Cat(lows, highs) + (mixed << (LIMB_BITS + 1))
 
 
@@ -136,7 +139,7 @@ class Layernorm(StreamUnit):
         m.submodules.sums = sums = RowSums(spec)
         m.submodules.inverse_root = inverse_root = InverseRoot(spec)
         move, flows, affine, taking = Signal(), Signal(), Signal(), Signal(init=1)
-        first = Signal(init=1)
+        first = Signal()  # of no consequence for the first row: the sums are 0 after a reset
         m.d.comb += [
             *(flows.eq(o.ready | ~o.valid), self.x.ready.eq(taking & move)),
             move.eq(flows & (~affine | (self.gain.valid & self.offset.valid))),
@@ -157,34 +160,31 @@ class Layernorm(StreamUnit):
             m.d.sync += [first.eq(self.x.payload.last), taking.eq(~self.x.payload.last)]
         with m.If(move & row.reading & row.at_end):
             m.d.sync += taking.eq(1)
-        self._normalise(m, move, row, sums.total, inverse_root, affine)
+        self._normalise(m, move, row, sums, inverse_root, affine)
         return m
 
     def _normalise(
-        self, m: Module, move: Signal, row: Row, total: Signal, inverse_root: InverseRoot, affine: Signal
+        self, m: Module, move: Signal, row: Row, sums: RowSums, inverse_root: InverseRoot, affine: Signal
     ) -> None:
-        """n = C·x − Σx; t = round_shift(n · r, 31 + j − F); t · gain; + offset, shifted; saturated."""
+        """n = C·x − Σx; t = round_shift(n · r, s); t · gain; + offset, shifted; saturated.
+
+        s = 31 + j − F = h + 16 − F. round_shift(x, s) is 2·x shifted right by s, plus 1, halved: no shift of a half.
+        """
         spec = self.spec
-        deviation = Signal(shape(spec.deviation_format))
-        product = Signal(signed(spec.deviation_format.bits + ROOT_BITS + 1))
-        down, half, halved = Signal(6), Signal(46), Signal(signed(max(len(product), 47) + 1))
-        normal = Signal(shape(spec.normal_format))
-        gained = Signal(signed(spec.normal_format.bits + GAIN.bits))
-        offset, offset_1 = Signal(shape(spec.offset_format)), Signal(shape(spec.offset_format))
-        shifted = Signal(signed(max(len(gained), len(offset) + (not spec.offset_format.signed)) + 1))
+        deviation, normal = Signal(shape(spec.deviation_format)), Signal(shape(spec.normal_format))
+        down = held(m, move, inverse_root.half_place + (16 - spec.norm_frac_bits))
+        product = self._product(m, move, deviation, inverse_root.root)
+        halves = Signal(signed(len(normal) + 1))
+        offset = held(m, move, held(m, move, self.offset.payload.code[0]))
+        total = self._product(m, move, normal, self.gain.payload.code[0]) + offset
+        shifted = held(m, move, total.shift_right(spec.shift))
         present, final = self._follow(m, move, row.present, 5), self._follow(m, move, row.final, 8)
         m.d.comb += affine.eq(present)
         gained_present = self._follow(m, move, present, 3)
         with m.If(move):
             m.d.sync += [
-                # Of the row's root, ready long before its first code: the shift and its half.
-                *(down.eq(inverse_root.octave + (31 - spec.norm_frac_bits)), half.eq((1 << down) >> 1)),
-                deviation.eq(constant_product(row.read[0], spec.channels) - total),
-                product.eq(self._product(m, move, deviation, inverse_root.root)),
-                *(halved.eq(product + half), normal.eq(halved >> down)),
-                gained.eq(self._product(m, move, normal, self.gain.payload.code[0])),
-                *(offset_1.eq(self.offset.payload.code[0]), offset.eq(offset_1)),
-                shifted.eq((gained + offset) >> spec.shift),
+                deviation.eq(constant_product(row.read[0], spec.channels) - sums.total),
+                *(halves.eq((product << 1) >> down), normal.eq((halves + 1) >> 1)),
                 self.o.payload.code[0].eq(saturate(shifted, spec.outputs["o"].format)),
                 *(self.o.payload.last.eq(final), self.o.valid.eq(gained_present)),
             ]
@@ -193,23 +193,31 @@ class Layernorm(StreamUnit):
 
     @staticmethod
     def _product(m: Module, move: Signal, wide: Signal, factor: Value) -> Value:
-        """Signed `wide` times a factor of one DSP operand, from registers of its limbs' products, each one DSP's.
+        """Signed `wide` times a factor of one DSP operand, registered behind its limbs' products, each one DSP's.
 
-        wide = h · 2^17 + l, so that only one adder follows the registers.
+        wide = h · 2^17 + l, so that only one adder lies between.
         """
-        split = len(wide) > LIMB_BITS + 1
-        limbs = (wide[:LIMB_BITS], wide[LIMB_BITS:].as_signed()) if split else (wide,)
-        products = [Signal((limb * factor).shape()) for limb in limbs]
-        with m.If(move):
-            m.d.sync += [product.eq(limb * factor) for product, limb in zip(products, limbs, strict=True)]
-        return sum((product << LIMB_BITS * n for n, product in enumerate(products)), Const(0))
+        products = [held(m, move, limb * factor) for limb in limbs(wide)]
+        return held(m, move, sum((one << LIMB_BITS * n for n, one in enumerate(products)), Const(0)))
 
     @staticmethod
     def _follow(m: Module, move: Signal, strobe: Value, stages: int) -> Value:
         """`strobe` so many registers later."""
         for _ in range(stages):
-            after = Signal()
-            with m.If(move):
-                m.d.sync += after.eq(strobe)
-            strobe = after
+            strobe = held(m, move, strobe)
         return strobe
+
+
+def held(m: Module, move: Signal, value: Value) -> Signal:
+    """A register of `value`, no wider than that, which moves on `move`."""
+    register = Signal(value.shape())
+    with m.If(move):
+        m.d.sync += register.eq(value)
+    return register
+
+
+def limbs(value: Signal) -> Sequence[Value]:
+    """Signed `value` as factors of a DSP, lowest first: unsigned ones of `LIMB_BITS` below a signed one."""
+    if len(value) <= GAIN.bits:
+        return (value,)
+    return value[:LIMB_BITS], value[LIMB_BITS:].as_signed()

@@ -11,7 +11,8 @@ from sim.units.outlier_list import OutlierList as Spec
 class OutlierList(StreamUnit):
     """Lists of rows. Members: `x` and `o`, both with `last`; takes a row, then gives its list.
 
-    Nothing clears the memory: the number of outliers found says which of its words are the row's.
+    Nothing clears the memory: the number of outliers found says which of its words are the row's, and the word behind
+    those may be written at any time.
     """
 
     spec: Spec
@@ -29,7 +30,7 @@ class OutlierList(StreamUnit):
         outlier = is_far(x.payload.code[0], spec) & (found != spec.capacity)
         value = x.payload.code[0] - spec.in_zero_point
         m.d.comb += [
-            *(x.ready.eq(~giving), write.addr.eq(found), write.en.eq(x.valid & ~giving & outlier)),
+            *(x.ready.eq(~giving), write.addr.eq(found), write.en.eq(outlier)),
             write.data.eq(Cat(value[: spec.value_bits], index[: spec.index_bits])),
             read.addr.eq(index),
         ]

@@ -68,7 +68,7 @@ class SystolicArray(StreamUnit):
         o = self.o
         rows, columns = self.tile.payload.code
         height, width, rows_after = Signal.like(rows), Signal.like(columns), Signal.like(rows)
-        farthest = Signal(len(rows) + 1)
+        farthest = Signal((rows + columns).shape())
         for side, used in ((height, grid.used_rows), (width, grid.used_columns)):
             m.d.comb += [one.eq(side > n) for n, one in enumerate(used)]
         with m.FSM():
@@ -90,7 +90,7 @@ class SystolicArray(StreamUnit):
                     with m.If(final):
                         m.next = "finish" if finish_cycles else "idle"
             if finish_cycles:
-                with m.State("finish"), m.If(o.valid & o.ready & o.payload.last):
+                with m.State("finish"), m.If(o.ready & o.payload.last):  # which comes with `valid` alone
                     m.next = "idle"
 
     def _take(self, m: Module, grid: Grid, names: Sequence[str]) -> None:

@@ -63,7 +63,7 @@ class TokenEncoder(StreamUnit):
     def _count(self, m: Module, take: Value, row_starts: Signal) -> Value:
         """Whether x is an outlier; counts those of the row."""
         capacity = self.spec.capacity
-        found, before = Signal(range(capacity + 1)), Signal(range(capacity + 1))
+        found, before = Signal(capacity.bit_length()), Signal(capacity.bit_length())
         outlier = is_far(self.x.payload.code[0], self.spec) & (before != capacity)
         m.d.comb += before.eq(Mux(row_starts, 0, found))
         with m.If(take):
