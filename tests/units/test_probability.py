@@ -54,6 +54,13 @@ def definitions(spec: Probability, scores: Any) -> list[list[int]]:
     return [definition(spec, row) for row in scores.tolist()]
 
 
+def test_the_smallest_sums_have_their_logarithms() -> None:
+    """Powers of 1 or 0 alone: sums of 1, 2, 3 and 4, with 4 fraction bits, in eighths of an octave."""
+    spec = replace(TINY, exp_base=(1,), exp_slope=(0,))
+    rows_of = [[9, -20, -20, -20], [9, 9, -20, -20], [9, 9, 9, -20], [9, 9, 9, 9]]
+    assert spec.levels(np.array(rows_of)).tolist() == [-32, -24, -20, -16]
+
+
 def test_row_worked_by_hand() -> None:
     # Scores 8, 4, 3, -20: d = 0, 4, 5, 28; e = 16, 16 >> 1 = 8, (16 - 2) >> 1 = 7, 16 >> 7 = 0; S = 31.
     # p = 4, u = 15/16, L = 0 + floor(7.5) = 7 eighths. t = 2d + 7 = 7, 15, 17, 63; v = (t + 1) >> 1 = 4, 8, 9, 32.
