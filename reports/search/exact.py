@@ -37,9 +37,9 @@ class Exact:
 
     def _measure(self, cell: Cell) -> SearchedPoint:
         workload = self.proxy.workload
-        estimate, needs = self.proxy.measure(cell.scheme, cell.bits)
         # The sweep keeps its own point under its own key; only the one below counts as finished here.
         swept = self.sweep.measure(workload, cell, self.sweep.key(workload, cell))
-        point = SearchedPoint(**dict(swept) | {"key": self.key(cell), "needs": needs, "estimate": estimate})
+        estimate = self.proxy.estimate(*self.proxy.lowered(cell.scheme, cell.bits))
+        point = SearchedPoint(**dict(swept) | {"key": self.key(cell), "estimate": estimate})
         self.sweep.plan.save(cell.bits.label, point)
         return point

@@ -11,10 +11,10 @@ from golden.fakequant import FakeRecorder
 from golden.images import calibration_batch
 from golden.lowering import lower
 from golden.model import Model, Recorder, forward
+from golden.program import Program
 from golden.scheme import Scheme
 from reports.choice import Bits
 from reports.row import Amount, Fraction, Positive, Row
-from reports.tradeoff.needs import Need, needs_of
 from reports.workload import Workload
 from sim.accelerator import Accelerator
 from sim.schedule import cycles_per_image, schedule
@@ -47,11 +47,11 @@ class Proxy:
     images: Tensor
     """Normalised float32 [N, C, H, W]."""
 
-    def measure(self, scheme: Scheme, bits: Bits) -> tuple[Estimate, tuple[Need, ...]]:
-        """Calibrates, fake-quantises the images, lowers; the estimate, and what the program needs of hardware.
+    def lowered(self, scheme: Scheme, bits: Bits) -> tuple[Calibrated, Program]:
+        """Calibrates and lowers.
 
         Raises:
-            UserError: a format cannot be fitted to a site, or the accelerator lacks a unit.
+            UserError: a format cannot be fitted to a site.
             InvariantError: a width that the datapath's bounds forbid.
             ValueError: likewise, found by a unit.
         """
@@ -59,16 +59,22 @@ class Proxy:
         calibrated = calibrate(
             workload.model, workload.calibration, scheme, weight_bits=bits.weight, act_bits=bits.act
         )
-        program = lower(calibrated, workload.provenance, workload.accumulators)
+        return calibrated, lower(calibrated, workload.provenance, workload.accumulators)
+
+    def estimate(self, calibrated: Calibrated, program: Program) -> Estimate:
+        """Fake-quantises the images; `program` is that of `calibrated`.
+
+        Raises:
+            UserError: the accelerator lacks a unit.
+        """
         logits_db, sites_db, agreement = self._quality(calibrated.with_zero("hardware"))
-        estimate = Estimate(
+        return Estimate(
             logits_db=logits_db,
             sites_db=sites_db,
             agreement=agreement,
-            weight_kib=weight_kib(workload.model, calibrated),
+            weight_kib=weight_kib(self.workload.model, calibrated),
             cycles=cycles_per_image(schedule(program, self.accelerator)),
         )
-        return estimate, needs_of(program)
 
     def _quality(self, calibrated: Calibrated) -> tuple[float, float, float]:
         # The reference has the calibrated parameters: the same function, in the coordinates that codes decode to.

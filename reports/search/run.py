@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from optuna.storages import RDBStorage
 from rich.markup import escape
 
 from golden.errors import UserError
@@ -24,12 +25,14 @@ from reports.search.found import Found
 from reports.search.proxy import proxy_of
 from reports.search.request import Request
 from reports.search.space import Space, Values, space_of
+from reports.search.storage import storage_at
 from reports.search.study import Search, open_study
 from reports.search.survivors import survivors
 from reports.search.verdict import candidates, verdict
 from reports.search.write import markdown, write_schemes
 from reports.tradeoff.answers import COSTS
 from reports.tradeoff.hardware import Fitting, fitted
+from reports.tradeoff.needs import needs_of
 from reports.tradeoff.points import Sweep
 from reports.tradeoff.sweep import load_accelerators, swept_results
 from reports.tradeoff.write import publish
@@ -45,6 +48,8 @@ class Setting:
     """Everything loaded."""
 
     request: Request
+    storage: RDBStorage
+    """Of the study."""
     workload: Workload
     accelerators: dict[str, Accelerator]
     """One, by its name."""
@@ -60,7 +65,13 @@ class Setting:
 
 def run_search(request: Request) -> bool:
     """Goes on where the study in the storage is; True when every point run has all its figures and is exact."""
-    setting = _load(request)
+    schemes = _schemes(request.sweep.schemes)
+    with storage_at(request.url) as storage:
+        return _run(_load(request, schemes, storage))
+
+
+def _run(setting: Setting) -> bool:
+    request = setting.request
     out = request.sweep.out
     with _alone(out):
         points, failures = setting.exact.points(setting.uniform)
@@ -77,17 +88,20 @@ def run_search(request: Request) -> bool:
         return _publish(setting, search, points | more, failures | broken, mixed, whole, model)
 
 
-def _load(request: Request) -> Setting:
-    sweep_request = request.sweep
-    names = sweep_request.schemes
+def _schemes(names: Sequence[str]) -> list[Scheme]:
     schemes = [load_scheme(name) for name in names]
     check_labels(names, schemes)
     if schemes[0].reconstruction is not None:
         raise UserError(
             f"--scheme {names[0]} learns its rounding, which takes too long for a trial; name another scheme first"
         )
+    return schemes
+
+
+def _load(request: Request, schemes: Sequence[Scheme], storage: RDBStorage) -> Setting:
+    sweep_request = request.sweep
     accelerators = load_accelerators(sweep_request.accelerators)
-    workload = load_for(sweep_request.choice, names, schemes).with_scheme(schemes[0])
+    workload = load_for(sweep_request.choice, sweep_request.schemes, schemes).with_scheme(schemes[0])
     accelerator = next(iter(accelerators.values()))
     plan = Plan(
         accelerator=accelerator,
@@ -99,6 +113,7 @@ def _load(request: Request) -> Setting:
     proxy = proxy_of(workload, accelerator, request.proxy_images)
     return Setting(
         request=request,
+        storage=storage,
         workload=workload,
         accelerators=accelerators,
         exact=Exact(sweep=Sweep(plan=plan, accelerators=accelerators), proxy=proxy),
@@ -142,7 +157,7 @@ def _search(setting: Setting, model: AreaModel) -> Search:
         model,
     )
     return Search(
-        study=open_study(request.url, f"vitrtl {name[:16]}", request.objectives),
+        study=open_study(setting.storage, f"vitrtl {name[:16]}", request.objectives),
         space=setting.space,
         seed=request.sweep.choice.seed,
         objectives=request.objectives,
@@ -151,12 +166,13 @@ def _search(setting: Setting, model: AreaModel) -> Search:
 
 
 def _trials(setting: Setting, search: Search, model: AreaModel, rival: str) -> None:
-    space = setting.space
+    space, proxy = setting.space, setting.exact.proxy
 
     def measure(number: int, values: Values) -> Found:
         name = f"mixed-{number}"
-        estimate, needs = setting.exact.proxy.measure(space.scheme(name, values), space.widest(name, values))
-        return Found(number=number, values=dict(values), estimate=estimate, area=model.estimate(needs))
+        calibrated, program = proxy.lowered(space.scheme(name, values), space.widest(name, values))
+        estimate, area = proxy.estimate(calibrated, program), model.estimate(needs_of(program))
+        return Found(number=number, values=dict(values), estimate=estimate, area=area)
 
     ordered = sorted(setting.uniform, key=lambda cell: cell.bits.label != rival)
     search.run(setting.request.trials, _uniform_values(space, ordered), measure)

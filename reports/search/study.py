@@ -8,13 +8,12 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 
 from golden.errors import InvariantError, UserError
 from reports.progress import bar
@@ -24,8 +23,6 @@ from reports.search.survivors import front
 
 STARTUP = 16
 """Trials drawn at random, the uniform ones among them, before the sampler learns from what it has seen."""
-LOCK_SECONDS = 120
-"""How long a process waits for another that writes into the same SQLite file."""
 FOUND, LIMITS, FAILURE = "found", "limits", "failure"
 """Names of a trial's attributes."""
 
@@ -116,23 +113,14 @@ class Search:
             return TPESampler(seed=seed, n_startup_trials=self.startup, **options)
 
 
-def open_study(url: str, name: str, objectives: Sequence[str]) -> optuna.Study:
-    """The study `name` in the database at `url`, made where it is not there; UserError where the database refuses."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # A second process waits for the file instead of failing.
-    options = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite:") else {}
-    try:
-        return optuna.create_study(
-            study_name=name,
-            storage=RDBStorage(url, engine_kwargs=options),
-            directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(objectives)],
-            load_if_exists=True,
-        )
-    except (SQLAlchemyError, StorageInternalError, ImportError, ValueError, RuntimeError) as error:
-        first = str(error).partition("\n")[0]
-        raise UserError(
-            f"--storage {url} cannot be used: {first}; give sqlite:///FILE or postgresql://..."
-        ) from error
+def open_study(storage: RDBStorage, name: str, objectives: Sequence[str]) -> optuna.Study:
+    """The study `name`, made where it is not there."""
+    return optuna.create_study(
+        study_name=name,
+        storage=storage,
+        directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(objectives)],
+        load_if_exists=True,
+    )
 
 
 def _limits(trial: FrozenTrial) -> Sequence[float]:
