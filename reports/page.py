@@ -11,8 +11,10 @@ from golden.errors import InvariantError, UserError
 from reports import plots
 from reports.bench_page import kernel_pairs, sim_speeds, speed_figures
 from reports.emphasis import emphasise
+from reports.glossary import GLOSSARY
 from reports.overflow_table import overflow_runs
 from reports.results import FLOAT, SCHEMA, Results, SiteFidelity
+from reports.run_grid import run_grid
 from reports.summary import (
     LEVELS,
     SHORT_LEVELS,
@@ -48,51 +50,8 @@ _SECTIONS = (
 )
 """Table -> heading of its section, in the order of the page."""
 
-_GLOSSARY = (
-    ("float", "accuracy", "The model as it was trained, in floating point: the baseline of every accuracy."),
-    (
-        "fake-quant",
-        "accuracy",
-        "The float model with every tensor rounded to its number format, as papers measure it.",
-    ),
-    (
-        "hardware zero",
-        "accuracy",
-        "Fake-quant in which a log format gives one of its codes to zero, as hardware must.",
-    ),
-    ("integer", "accuracy", "The integer datapath itself, bit for bit what the RTL computes."),
-    ("code", "fidelity", "A stored integer; a number format says which real value it stands for."),
-    (
-        "SQNR",
-        "fidelity",
-        "Signal to quantisation noise ratio: power of the float output over power of the error.",
-    ),
-    (
-        "overflow",
-        "overflows",
-        "An output of which some sum, in the order of its terms, did not fit the accumulator.",
-    ),
-    ("95 % interval", "accuracy", "Wilson score interval of the accuracy, from the number of images alone."),
-    ("vector", "verification", "What crosses an output stream in one handshake, all lanes together."),
-    (
-        "library",
-        "verification",
-        "The Verilog compiled to machine code: input vectors driven through it, `all` where there are no others.",
-    ),
-    (
-        "mutant",
-        "mutants",
-        "One fault planted in the sources; killed by a test, or equivalent: it changes nothing that can be seen.",
-    ),
-    ("protocol error", "verification", "Valid withdrawn, or data changed, while the receiver was stalling."),
-    (
-        "of its peak",
-        "cycles",
-        "Operations that did work, as a share of what the unit could do in those cycles.",
-    ),
-    ("Fmax", "area", "Highest clock after place and route, by static timing analysis."),
-)
-"""Term, table it belongs to, meaning."""
+_MANY = 4
+"""Runs whose plots stand below each other; of more, one is shown at a time."""
 
 
 def write_page(results: Results, path: Path) -> Path:
@@ -186,6 +145,8 @@ def _context(results: Results) -> dict[str, Any]:
         "levels": levels,
         "accuracy_runs": list(dict.fromkeys(row.run for row in tables.accuracy if row.run != FLOAT)),
         "accuracy_of": accuracy_of,
+        "grid": run_grid(results),
+        "many": _MANY,
         "baseline": accuracy_of(results, FLOAT, FLOAT),
         "image_counts": sorted({row.n for row in tables.accuracy}),
         "fidelity": [row for rows in _by_run(tables.fidelity).values() for row in rows],
@@ -199,6 +160,7 @@ def _context(results: Results) -> dict[str, Any]:
         "differing": sum(row.differing for row in exactness),
         "overflow_runs": overflow_runs(tables.overflows),
         "cycle_groups": groups,
+        "cycle_names": [f"{_shortened(group.runs)}: {group.total:,} cycles" for group in groups],
         "area_groups": area_groups(results),
         "kernel_pairs": kernel_pairs(results),
         "sim_speeds": sim_speeds(results),
@@ -213,7 +175,7 @@ def _context(results: Results) -> dict[str, Any]:
             (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
             for key, value in sorted(config.model_dump(mode="json", exclude_none=True).items())
         ],
-        "glossary": [(term, meaning) for term, table, meaning in _GLOSSARY if getattr(tables, table)],
+        "glossary": [(term, meaning) for term, table, meaning in GLOSSARY if getattr(tables, table)],
     }
 
 
@@ -235,19 +197,27 @@ def _by_run(rows: Iterable[SiteFidelity]) -> dict[str, list[SiteFidelity]]:
 def _fidelity_figures(
     results: Results,
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, Any]]:
-    """(run, figure name) of the SQNR plots and of the code plots, and the figures; all runs share their axes."""
+    """(run, figure name) of the SQNR plots and of the code plots, and the figures.
+
+    Runs share their axes; the codes that differ, whose shares lie far apart, only where all stand below each other.
+    """
     rows = results.tables.fidelity
     span = plots.sqnr_span(rows)
-    top = 1.15 * max((row.code_mismatch_fraction or 0.0 for row in rows), default=0.0) or 0.01
+    runs = _by_run(rows)
     sqnr, codes, figures = [], [], {}
-    for place, (run, of) in enumerate(_by_run(rows).items()):
+    for place, (run, of) in enumerate(runs.items()):
         if span and any((row.sqnr_fakequant_db, row.sqnr_integer_db) != (None, None) for row in of):
             sqnr.append((run, f"plot-sqnr-{place}"))
             figures[f"plot-sqnr-{place}"] = plots.sqnr(of, span)
         if any(row.code_mismatch_fraction is not None for row in of):
             codes.append((run, f"plot-codes-{place}"))
-            figures[f"plot-codes-{place}"] = plots.mismatches(of, top)
+            figures[f"plot-codes-{place}"] = plots.mismatches(of, _top(of if len(runs) > _MANY else rows))
     return sqnr, codes, figures
+
+
+def _top(rows: Iterable[SiteFidelity]) -> float:
+    """End of the axis for the share of codes that differ."""
+    return 1.15 * max((row.code_mismatch_fraction or 0.0 for row in rows), default=0.0) or 0.01
 
 
 def _total(counts: Iterable[int | None]) -> int | None:
@@ -271,6 +241,15 @@ def _duration(cycles: int, clock_mhz: float) -> str:
         if microseconds >= size:
             return f"{microseconds / size:.3g} {unit}"
     return f"{microseconds:.3g} µs"
+
+
+def _shortened(runs: tuple[str, ...]) -> str:
+    """The first runs of a group, and how many more there are.
+
+    >>> _shortened(("a", "b")), _shortened(("a", "b", "c", "d"))
+    ('a, b', 'a and 3 more')
+    """
+    return ", ".join(runs) if len(runs) <= 2 else f"{runs[0]} and {len(runs) - 1} more"
 
 
 def _area_sums(group: AreaGroup) -> list[tuple[int | None, str]]:

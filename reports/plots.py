@@ -4,6 +4,7 @@ from html import escape
 from typing import Any
 
 from reports.results import FLOAT, Level, Results, SiteFidelity
+from reports.run_grid import LEAST, split_run
 from reports.summary import LEVELS, CycleGroup, accuracy_of, levels_present, split_block
 
 Figure = dict[str, Any]
@@ -72,7 +73,53 @@ def accuracy(results: Results) -> Figure:
             {"xref": "paper", "x": 1, "y": row.top1, "xanchor": "right", "yanchor": "bottom", "showarrow": False,
              "text": f"float<br>{row.top1:.2f}", "font": {"color": "--muted", "size": 12}, "align": "right"},
         ]  # fmt: skip
-    return {"data": data, "layout": layout}
+    figure = {"data": data, "layout": layout}
+    groups = _schemes(runs)
+    return _by_scheme(figure, groups) if groups else figure
+
+
+def _by_scheme(figure: Figure, groups: dict[str, list[tuple[int, str]]]) -> Figure:
+    """`figure` with schemes shaded in turn: widths and schemes under the marks, or schemes alone where it is narrow."""
+    layout = figure["layout"]
+    layout["xaxis"] |= {"title": {"text": ""}, "tickangle": -90}
+    layout["margin"] |= {"b": 76}
+    ends = {scheme: (places[0][0], places[-1][0]) for scheme, places in groups.items()}
+    layout["shapes"] += [
+        {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": first - 0.5, "x1": last + 0.5,
+         "fillcolor": "--band", "line": {"width": 0}, "layer": "below"}
+        for first, last in list(ends.values())[::2]
+    ]  # fmt: skip
+    middles = {scheme: (first + last) / 2 for scheme, (first, last) in ends.items()}
+    notes = [
+        {"yref": "paper", "x": middle, "y": 0, "yshift": -52, "yanchor": "top", "showarrow": False,
+         "text": escape(scheme), "font": {"size": 11, "color": "--ink"}}
+        for scheme, middle in middles.items()
+    ]  # fmt: skip
+    every = [(place, escape(widths)) for places in groups.values() for place, widths in places]
+    return figure | {
+        "ticks": {
+            "every": {"tickvals": [place for place, _ in every], "ticktext": [widths for _, widths in every]},
+            "blocks": {
+                "tickvals": list(middles.values()),
+                "ticktext": [escape(scheme) for scheme in middles],
+            },
+        },
+        "notes": notes,
+        "layers": len(every),
+        "room": {"every": 40, "blocks": 40},
+    }
+
+
+def _schemes(runs: list[str]) -> dict[str, list[tuple[int, str]]]:
+    """Scheme -> place and widths of its runs; none where the runs are few, not so named, or not together."""
+    named = [split_run(run) for run in runs]
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for place, parts in enumerate(named):
+        if parts is None or len(runs) < LEAST:
+            return {}
+        groups.setdefault(parts[0], []).append((place, parts[1]))
+    apart = any(places[-1][0] - places[0][0] >= len(places) for places in groups.values())
+    return {} if apart else groups
 
 
 def sqnr(rows: list[SiteFidelity], span: tuple[float, float]) -> Figure:

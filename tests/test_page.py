@@ -30,6 +30,7 @@ from reports.results import (
     UnitTime,
     UnitVerification,
 )
+from reports.run_grid import run_grid
 from reports.summary import area_groups, cycle_groups, verdict
 from reports.verification_rows import Mutants
 
@@ -371,6 +372,53 @@ def test_a_page_is_written_whole_and_a_bad_place_is_named(tmp_path: Path) -> Non
         write_page(only(sample(), "verification"), tmp_path / "file" / "report.html")
 
 
+def many() -> Results:
+    """Three schemes at three widths, as `vitrtl accuracy` names its runs."""
+    found = [
+        sample(1)
+        .model_dump_json()
+        .replace("W4/A4", "a W4/A4")
+        .replace("W6/A6", "a W6/A6")
+        .replace("W8/A8", "a W8/A8")
+    ]
+    found += [found[0].replace('"a W', f'"{scheme} W') for scheme in ("b", "c")]
+    read = [Results.model_validate_json(text).tables for text in found]
+    float_, *of_a = read[0].accuracy
+    return Results(
+        command="accuracy",
+        tables=Tables(
+            accuracy=(float_, *of_a, *read[1].accuracy[1:], *read[2].accuracy[1:]),
+            fidelity=tuple(row for tables in read for row in tables.fidelity),
+            cycles=tuple(
+                row.model_copy(update={"cycles": row.cycles + order})
+                for tables in read
+                for order, run in enumerate(dict.fromkeys(row.run for row in tables.cycles))
+                for row in tables.cycles
+                if row.run == run
+            ),
+        ),
+    )
+
+
+def test_many_runs_are_a_grid_and_their_plots_one_at_a_time() -> None:
+    text = render(many())
+    page = _Page(text)
+    band = page.words()[: page.words().index("Fidelity per layer")]
+    assert "integer top-1, % W4/A4 W6/A6 W8/A8 a 92.8 96.4 97.2 b 92.8 96.4 97.2 c 92.8 96.4 97.2" in band
+    hidden = [attributes for _, attributes in page.tags if "data-picked" in attributes]
+    assert [sum(a["data-picked"] == group for a in hidden) for group in ("sqnr", "codes")] == [9, 9]
+    assert [
+        sum("hidden" not in a and a["data-picked"] == group for a in hidden) for group in ("sqnr", "codes")
+    ] == [1, 1]
+    drawn = figures(text)["plot-accuracy"]
+    assert drawn["ticks"]["every"]["ticktext"] == 3 * ["W4/A4", "W6/A6", "W8/A8"]
+    assert drawn["ticks"]["blocks"] == {"tickvals": [1.0, 4.0, 7.0], "ticktext": ["a", "b", "c"]}
+    # A run of another name leaves no grid; nor do few.
+    assert run_grid(sample()) is None
+    odd = many().model_dump_json().replace('"c W8/A8"', '"c"')
+    assert run_grid(Results.model_validate_json(odd)) is None
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_a_browser_draws_every_plot_without_an_error(tmp_path: Path) -> None:
     # The policy of the page also forbids what the test would otherwise have to watch for: any request.
@@ -389,3 +437,26 @@ def test_a_browser_draws_every_plot_without_an_error(tmp_path: Path) -> None:
     assert "data-error" not in dom[: dom.index("<style>")].split(">", 2)[1]
     assert dom.count('class="main-svg"') >= len(figures(text))
     assert dom.count("js-plotly-plot") >= len(figures(text))
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_a_run_that_is_chosen_is_drawn(tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(write_page(many(), tmp_path / "report.html").as_uri())
+        page.wait_for_selector("#plot-sqnr-0 .main-svg")
+        assert page.locator("#plot-sqnr-4 .main-svg").count() == 0
+        page.select_option("[data-pick=sqnr]", "4")
+        assert page.locator("#plot-sqnr-4 .main-svg").count() > 0
+        assert page.locator("#plot-sqnr-0").is_hidden()
+        assert page.locator("#plot-codes-0").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert errors == []
+        browser.close()

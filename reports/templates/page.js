@@ -23,14 +23,28 @@
       const ticks = room >= every ? "every" : "blocks";
       layout.xaxis = { ...layout.xaxis, ...resolve(figure.ticks[ticks], css, false) };
       layout.height += figure.room[ticks];
+      if (ticks === "every" && figure.notes) layout.annotations = [...layout.annotations, ...resolve(figure.notes, css, false)];
     }
     Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
   };
 
   const all = () => {
-    for (const [name, figure] of Object.entries(figures)) draw(document.getElementById(name), figure);
+    for (const [name, figure] of Object.entries(figures)) {
+      const place = document.getElementById(name);
+      // What is hidden has no width to draw in; it is drawn when it is chosen.
+      if (place.offsetParent) draw(place, figure);
+    }
   };
   all();
+  document.querySelectorAll("[data-pick]").forEach((select) => {
+    const choose = () => {
+      document.querySelectorAll(`[data-picked="${select.dataset.pick}"]`).forEach((one) => { one.hidden = one.dataset.place !== select.value; });
+      all();
+    };
+    select.addEventListener("input", choose);
+    // A page that was reloaded keeps what was chosen.
+    if (select.selectedIndex) choose();
+  });
   dark.addEventListener("change", all);
   let width = innerWidth;
   addEventListener("resize", () => {
