@@ -4,22 +4,26 @@ import ast
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Module, Mux, Value
 
-from golden.errors import UserError
+from golden.errors import InvariantError, UserError
 from reports.mutation import run
 from reports.mutation.cases import Case, decoded, encoded, prepare
 from reports.mutation.operators import mutants, planted
 from reports.mutation.pool import answers
-from reports.mutation.proof import equivalent
+from reports.mutation.proof import equivalent, gated
 from reports.mutation.run import run_mutation
 from reports.mutation.targets import files_of, targets
 from reports.registry import Entry, entry, unit_names
+from rtl.fixed import saturate
+from rtl.stream import StreamUnit
 from rtl.verilog import rtlil_text
+from sim.unit import Unit
 
 ROOT = Path(run.__file__).resolve().parents[2]
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog is not installed")
@@ -180,6 +184,41 @@ def test_equal_netlists_are_proven_equal_and_others_not(tmp_path: Path) -> None:
         (tmp_path / f"{name}.il").write_text(netlist)
     assert equivalent(tmp_path / "original.il", tmp_path / "exchanged.il")
     assert not equivalent(tmp_path / "original.il", tmp_path / "less.il")
+
+
+class Adder(StreamUnit):
+    """The residual adder, whose payload is 0 while `hidden`, a function of whether a sum is there."""
+
+    def __init__(self, spec: Unit, hidden: Callable[[Value], Value]) -> None:
+        super().__init__(spec)
+        self.hidden = hidden
+
+    def elaborate(self, platform: object) -> Module:
+        m, o = Module(), self.o
+        move = o.ready | ~o.valid
+        taken = self.join(m, move)
+        total = saturate(self.a.payload.code[0] + self.b.payload.code[0], self.spec.outputs["o"].format)
+        with m.If(move):
+            m.d.sync += o.payload.code[0].eq(Mux(self.hidden(taken), 0, total))
+            m.d.sync += o.valid.eq(taken)
+        return m
+
+
+def test_a_payload_that_nobody_is_offered_may_be_anything(tmp_path: Path) -> None:
+    unit = entry("residual_adder")
+    for name, component in (
+        ("unit", unit.component(unit.report.SWEEP[0])),
+        ("hides", Adder(unit.report.SWEEP[0], lambda taken: ~taken)),
+        ("shows", Adder(unit.report.SWEEP[0], lambda taken: taken)),
+    ):
+        (tmp_path / f"{name}.il").write_text(rtlil_text(component, "unit"))
+    assert equivalent(tmp_path / "unit.il", tmp_path / "hides.il")
+    assert not equivalent(tmp_path / "unit.il", tmp_path / "shows.il")
+
+
+def test_a_netlist_without_ports_is_no_proof() -> None:
+    with pytest.raises(InvariantError, match="no ports"):
+        gated("module \\unit\n  wire width 1 \\o__valid\nend\n")
 
 
 def test_a_worker_survives_a_fault_that_ends_its_child(tmp_path: Path) -> None:

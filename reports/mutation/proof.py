@@ -13,8 +13,8 @@ from reports.mutation.cases import TOP
 from rtl.verilog import YosysError, yosys
 
 ABC = Path(pyosys.__file__).with_name("yosys-abc")
-SECONDS = 25
-"""Longest time of a search for an invariant."""
+SECONDS = 120
+"""Longest time of a search for an invariant; where the processor's time is limited, that limit comes first."""
 DEPTH = 2
 """Cycles of the induction; most proofs close in the first."""
 WORDS = ("memory_map", "opt_clean")

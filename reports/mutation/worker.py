@@ -25,7 +25,7 @@ HEAVY = ("numba", "amaranth.hdl", "amaranth.back.rtlil", "amaranth.lib.memory", 
 CASE_SECONDS = 20
 """Longest time of one case, the processor's: a fault may loop for ever. The longest case takes a tenth of it."""
 PROOF_SECONDS = 60
-"""Longest time of a proof, all cases together."""
+"""Longest time of each tool's run in a proof, the processor's."""
 MEMORY_BYTES = 8 << 30
 """Address space of a child: a fault may ask for a vector of 2^40 bits."""
 
@@ -69,7 +69,7 @@ def _child(task: dict[str, Any], scratch: Path, writer: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     place = (Path(task["root"]), task["path"], task["number"], task["cases"], scratch)
     if task["kind"] == "prove":
-        signal.alarm(PROOF_SECONDS)
+        resource.setrlimit(resource.RLIMIT_CPU, (PROOF_SECONDS, PROOF_SECONDS))
         answer = {"proven": prove(*place)}
     else:
         answer = asdict(judge(*place, _allow_one_case))

@@ -32,10 +32,9 @@ class InverseRoot(Elaboratable):
     def elaborate(self, platform: object) -> Module:
         """`start` comes with the variance; `done` with the last bit of the root, which then stays."""
         m = Module()
-        normal = Signal(32)
-        v = self._normal()
+        v = self._normal()[:32]
         three = (v << 1) + v
-        triple = Signal(len(three))
+        normal, triple = Signal(len(v)), Signal(len(three))
         # Before the last bit q²·v ≤ 2^60, so trial = 4·q·v + v ≤ 2^32 · √v + v < 2^49; remainder < 2·q·v + v.
         trial = Signal(len(normal) + len(self.root))
         remainder = Signal.like(trial)
@@ -127,6 +126,14 @@ class Layernorm(StreamUnit):
 
     Members: `x` and `o` with `last`, `gain` and `offset`, taken together, once per code given. A row is taken while
     the previous one leaves the pipeline; see the spec for the cycles.
+
+    Ports: in `x: s(in_bits), last`, `gain: s(18)`, `offset: offset_format`; out `o: u(out_bits), last`.
+    Latency: `channels - 1 + solve_cycles + emit_cycles` cycles from a row's first code to its first result.
+    Interval: `2 * channels + solve_cycles - 1` cycles from a row to the next.
+    Rounding: FLOOR in the inverse root, HALF_UP in the normalised value; FLOOR at the end, which is HALF_UP once the
+        offset holds the half; then saturation.
+    Paper: LayerNorm in integers, I-BERT (ICML 2021, arXiv 2101.01321) and FQ-ViT (IJCAI 2022, arXiv 2111.13824); the
+        inverse root, bit by bit, is of this project.
     """
 
     spec: Spec
