@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ BLOCK = (
     ("mlp.fc1", "mac", 25_700), ("mlp.act", "gelu", 3200), ("mlp.fc2", "mac", 25_700),
     ("residual2", "residual_adder", 790),
 )  # fmt: skip
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 SHOWN = [name for name in Tables.model_fields if name not in ("designs", "parts", "areas")]
 """Tables with a section here; a trade-off has a page of its own."""
 UNITS = ("gelu", "layernorm", "log2_mac", "mac", "requantizer", "residual_adder", "softmax")
@@ -419,44 +422,54 @@ def test_many_runs_are_a_grid_and_their_plots_one_at_a_time() -> None:
     assert run_grid(Results.model_validate_json(odd)) is None
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_a_browser_draws_every_plot_without_an_error(tmp_path: Path) -> None:
-    # The policy of the page also forbids what the test would otherwise have to watch for: any request.
-    text = render(sample(1)).replace(
-        "<style>",
-        "<script>window.onerror = (m) => document.documentElement.setAttribute('data-error', m);</script><style>",
-        1,
-    )
-    path = tmp_path / "report.html"
-    path.write_text(text)
-    dom = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-         "--virtual-time-budget=4000", "--dump-dom", path.as_uri()],
-        capture_output=True, text=True, timeout=60,
-    ).stdout  # fmt: skip
-    assert "data-error" not in dom[: dom.index("<style>")].split(">", 2)[1]
-    assert dom.count('class="main-svg"') >= len(figures(text))
-    assert dom.count("js-plotly-plot") >= len(figures(text))
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_a_run_that_is_chosen_is_drawn(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Any]:
+    """A tab of a browser, as wide as a phone, for all tests here."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 390, "height": 800})
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(write_page(many(), tmp_path / "report.html").as_uri())
-        page.wait_for_selector("#plot-sqnr-0 .main-svg")
-        assert page.locator("#plot-sqnr-4 .main-svg").count() == 0
-        page.select_option("[data-pick=sqnr]", "4")
-        assert page.locator("#plot-sqnr-4 .main-svg").count() > 0
-        assert page.locator("#plot-sqnr-0").is_hidden()
-        assert page.locator("#plot-codes-0").is_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert errors == []
+        # Beside a busy test of another process a page may take its time.
+        page.set_default_timeout(120_000)
+        yield page
         browser.close()
+
+
+@pytest.fixture
+def errors(tab: Any) -> Iterator[list[str]]:
+    """Whatever the pages of a test wrote to the console, raised, or asked the network for."""
+    heard: list[str] = []
+    listeners = {
+        "console": lambda message: heard.append(message.text),
+        "pageerror": lambda error: heard.append(str(error)),
+        "request": lambda request: None if request.url.startswith("file:") else heard.append(request.url),
+    }
+    for event, hear in listeners.items():
+        tab.on(event, hear)
+    yield heard
+    for event, hear in listeners.items():
+        tab.remove_listener(event, hear)
+
+
+@needs_browser
+def test_a_browser_draws_every_plot_without_an_error(tab: Any, errors: list[str], tmp_path: Path) -> None:
+    results = sample(1)
+    tab.goto(write_page(results, tmp_path / "report.html").as_uri())
+    for name in figures(render(results)):
+        tab.wait_for_selector(f"#{name} .main-svg")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert errors == []
+
+
+@needs_browser
+def test_a_run_that_is_chosen_is_drawn(tab: Any, errors: list[str], tmp_path: Path) -> None:
+    tab.goto(write_page(many(), tmp_path / "report.html").as_uri())
+    tab.wait_for_selector("#plot-sqnr-0 .main-svg")
+    assert tab.locator("#plot-sqnr-4 .main-svg").count() == 0
+    tab.select_option("[data-pick=sqnr]", "4")
+    tab.wait_for_selector("#plot-sqnr-4 .main-svg")
+    assert tab.locator("#plot-sqnr-0").is_hidden()
+    assert tab.locator("#plot-codes-0").is_visible()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert errors == []

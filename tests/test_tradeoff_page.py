@@ -97,7 +97,10 @@ def tab() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page(accept_downloads=True)
+        page = browser.new_page(accept_downloads=True)
+        # Beside a busy test of another process a page may take its time.
+        page.set_default_timeout(120_000)
+        yield page
         browser.close()
 
 
