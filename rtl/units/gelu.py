@@ -10,7 +10,14 @@ from sim.units.gelu import Gelu as Spec
 
 
 class Gelu(StreamUnit):
-    """GELU on codes. Members: `h` and `o`; one code per cycle, `spec.latency` later."""
+    """GELU on codes. Members: `h` and `o`; one code per cycle, `spec.latency` later.
+
+    Ports: in `h: s(in_bits)`; out `o: u(out_bits)`.
+    Latency: `4` cycles from an input to its code.
+    Interval: `1` cycle from an input to the next.
+    Rounding: HALF_UP in the interpolation and in the last shift; then saturation.
+    Paper: none of its own: a table of the bump, where I-BERT (ICML 2021, arXiv 2101.01321) has a polynomial.
+    """
 
     spec: Spec
 

@@ -12,6 +12,13 @@ class Log2Encoder(StreamUnit):
 
     No normalising shifter: the mantissa x << s reaches t exactly where x reaches ceil(t / 2^s), so tables that
     the leading one's place addresses give the threshold at x's own place, and the code for each outcome.
+
+    Ports: in `x: u(in_bits)`; out `o: u(code_bits)`.
+    Latency: `2` cycles from an input to its code.
+    Interval: `1` cycle from an input to the next.
+    Rounding: to the nearest code in the log domain, by comparison; none in the arithmetic.
+    Paper: Shift-Log2 of ADFQ-ViT (Neural Networks 186, 2025, arXiv 2407.02763); a leading one and the bits behind it,
+        FQ-ViT (IJCAI 2022, arXiv 2111.13824), which rounds at 1.5 where this unit rounds at √2.
     """
 
     spec: Spec

@@ -85,7 +85,15 @@ class Log2Element(Element):
 
 
 class Log2Mac(DotProduct):
-    """Sums of an integer times a log2 code, without a multiplier, one term per cycle."""
+    """Sums of an integer times a log2 code, without a multiplier, one term per cycle.
+
+    Ports: in `a: u(code_bits), last`, `w: w_format`; out `o: s(acc_bits)`.
+    Latency: `n + 2 * steps_per_octave - 1` cycles from the first of a row's n beats to its sum.
+    Interval: `n` cycles from a row to the next, one for each of its beats.
+    Rounding: FLOOR in each term, HALF_UP where base √2 joins its sums; a sum beyond `acc_bits` wraps or saturates, as
+        `overflow` says.
+    Paper: base 2, FQ-ViT (IJCAI 2022, arXiv 2111.13824); base √2, RepQ-ViT (ICCV 2023, arXiv 2212.08254).
+    """
 
     spec: Spec
     element = Log2Element

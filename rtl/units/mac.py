@@ -32,7 +32,14 @@ class MacElement(Element):
 
 
 class Mac(DotProduct):
-    """Dot products of two integer operands onto a bias, one product per cycle."""
+    """Dot products of two integer operands onto a bias, one product per cycle.
+
+    Ports: in `a: a_format, last`, `w: w_format`, `bias: s(acc_bits)`; out `o: s(acc_bits)`.
+    Latency: `n + 1` cycles from the first of a row's n beats to its sum.
+    Interval: `n` cycles from a row to the next, one for each of its beats.
+    Rounding: none in the sum; what does not fit `acc_bits` wraps or saturates, as `overflow` says.
+    Paper: none of its own; the product of integers that RepQ-ViT (ICCV 2023, arXiv 2212.08254) and its like end in.
+    """
 
     spec: Spec
     element = MacElement

@@ -13,6 +13,12 @@ class OutlierList(StreamUnit):
 
     Nothing clears the memory: the number of outliers found says which of its words are the row's, and the word behind
     those may be written at any time.
+
+    Ports: in `x: u(in_bits), last`; out `o: u(in_bits + 1 + index_bits), last`.
+    Latency: `channels + 1` cycles from a row's first code to its list's first word.
+    Interval: `channels + capacity` cycles from a row to the next.
+    Rounding: none.
+    Paper: ADFQ-ViT (Neural Networks 186, 2025, arXiv 2407.02763).
     """
 
     spec: Spec

@@ -31,7 +31,14 @@ class OutlierElement(Element):
 
 
 class OutlierMac(DotProduct):
-    """Dot products of listed outliers and the weights fetched at their indices onto a bias, one word per cycle."""
+    """Dot products of listed outliers and the weights fetched at their indices onto a bias, one word per cycle.
+
+    Ports: in `a: u(value_bits + index_bits), last`, `w: w_format`, `bias: s(acc_bits)`; out `o: s(acc_bits)`.
+    Latency: `n + 1` cycles from the first of a row's n beats to its sum.
+    Interval: `n` cycles from a row to the next, one for each of its beats.
+    Rounding: none in the sum; what does not fit `acc_bits` wraps or saturates, as `overflow` says.
+    Paper: ADFQ-ViT (Neural Networks 186, 2025, arXiv 2407.02763).
+    """
 
     spec: Spec
     element = OutlierElement

@@ -13,6 +13,12 @@ class Requantizer(StreamUnit):
 
     Members: `acc`, `multiplier`, `offset` and `shift`, taken together, and `o`; one code per cycle, `spec.latency`
     later.
+
+    Ports: in `acc: acc_format`, `multiplier: s(18)`, `offset: offset_format`, `shift: u(6)`; out `o: out_format`.
+    Latency: `4` cycles from an accumulator to its code.
+    Interval: `1` cycle from an accumulator to the next.
+    Rounding: FLOOR, which is HALF_UP once the offset holds the half; then saturation.
+    Paper: multiplier and shift for a scale, as I-ViT (ICCV 2023, arXiv 2207.01405) has it.
     """
 
     spec: Spec

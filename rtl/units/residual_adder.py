@@ -8,7 +8,14 @@ from sim.units.residual_adder import ResidualAdder as Spec
 
 
 class ResidualAdder(StreamUnit):
-    """Saturating sum. Members: `a` and `b`, taken together, and `o`; one sum per cycle, `spec.latency` later."""
+    """Saturating sum. Members: `a` and `b`, taken together, and `o`; one sum per cycle, `spec.latency` later.
+
+    Ports: in `a: s(bits)`, `b: s(bits)`; out `o: s(bits)`.
+    Latency: `1` cycle from both operands to their sum.
+    Interval: `1` cycle from a sum to the next.
+    Rounding: none; the sum saturates.
+    Paper: none of its own; one scale for the whole residual stream leaves nothing to align.
+    """
 
     spec: Spec
 

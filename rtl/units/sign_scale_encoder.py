@@ -9,7 +9,15 @@ from sim.units.sign_scale_encoder import SignScaleEncoder as Spec
 
 
 class SignScaleEncoder(StreamUnit):
-    """Region and payload of a wide integer. Members: `x` and `o`; one code per cycle, `spec.latency` later."""
+    """Region and payload of a wide integer. Members: `x` and `o`; one code per cycle, `spec.latency` later.
+
+    Ports: in `x: s(in_bits)`; out `o: u(code_bits)`.
+    Latency: `1` cycles from an input to its code.
+    Interval: `1` cycle from an input to the next.
+    Rounding: HALF_UP in the coarse region, none in the fine one; then saturation.
+    Paper: regions by sign, PTQ4ViT (ECCV 2022, arXiv 2111.12293); their steps a power of two apart, TSPTQ-ViT (ICASSP
+        2023, arXiv 2305.12901), whose formulas are reconstructed here from its summary.
+    """
 
     spec: Spec
 

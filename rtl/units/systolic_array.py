@@ -35,6 +35,14 @@ class SystolicArray(StreamUnit):
     Members: `a` (with `last`) and `w`, taken together; `tile` and, where there is one, `bias`, taken with a tile's
     first beat; `o` (with `last`). Operands move on in every cycle, and a cycle without any moves through the array as
     a gap. `o` alone can stop it, and only while sums leave: a place waits for no stream's `valid`.
+
+    Ports: in `a: pe.inputs['a'].format × rows, last`, `w: pe.w_format × columns`, `tile: side_format × 2`, `bias:
+        s(pe.acc_bits) × columns`; out `o: s(pe.acc_bits) × columns, last`.
+    Latency: `pe.cycles(1, n) + r + c - 3` cycles from the first of n steps of a tile of r × c sums to its first row
+        of them.
+    Interval: `pe.cycles(1, n) + 2 * r + c - 3` cycles from a tile to the next.
+    Rounding: that of `pe`, term by term in the order of k.
+    Paper: none of its own.
     """
 
     spec: Spec

@@ -33,7 +33,14 @@ class TableElement(Element):
 
 
 class TableMac(DotProduct):
-    """Dot products of decoded codes and an integer onto a bias, one product per cycle."""
+    """Dot products of decoded codes and an integer onto a bias, one product per cycle.
+
+    Ports: in `a: u(code_bits), last`, `w: w_format`, `bias: s(acc_bits)`; out `o: s(acc_bits)`.
+    Latency: `n + 1` cycles from the first of a row's n beats to its sum.
+    Interval: `n` cycles from a row to the next, one for each of its beats.
+    Rounding: none in the sum; what does not fit `acc_bits` wraps or saturates, as `overflow` says.
+    Paper: TanQ of DopQ-ViT (2024, arXiv 2408.03291), reconstructed here from its summary.
+    """
 
     spec: Spec
     element = TableElement

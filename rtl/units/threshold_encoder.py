@@ -12,6 +12,12 @@ class ThresholdEncoder(StreamUnit):
 
     2^b − 1 comparators side by side would give the code in one cycle; b of them suffice when each takes its
     threshold from a table that the bits found so far address, and the tables hold every threshold once.
+
+    Ports: in `x: u(in_bits)`; out `o: u(code_bits)`.
+    Latency: `code_bits` cycles from an input to its code.
+    Interval: `1` cycle from an input to the next.
+    Rounding: none: comparisons with thresholds that lowering has rounded.
+    Paper: TanQ of DopQ-ViT (2024, arXiv 2408.03291), reconstructed here from its summary.
     """
 
     spec: Spec

@@ -17,6 +17,13 @@ class TokenEncoder(StreamUnit):
 
     Members: `x` and `o` with `last`; `multiplier`, `offset`, `shift` and `zero_code`, taken together with a row's
     first beat. One code per cycle, `spec.latency` later.
+
+    Ports: in `x: u(in_bits), last`, `multiplier: s(18)`, `offset: offset_format`, `shift: u(6)`, `zero_code:
+        u(code_bits)`; out `o: u(code_bits), last`.
+    Latency: `4` cycles from a value to its code.
+    Interval: `n` cycles from a row of n values to the next.
+    Rounding: FLOOR, which is HALF_UP once the offset holds the half; then saturation.
+    Paper: ADFQ-ViT (Neural Networks 186, 2025, arXiv 2407.02763).
     """
 
     spec: Spec

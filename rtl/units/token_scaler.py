@@ -12,6 +12,13 @@ class TokenScaler(StreamUnit):
 
     Members: `acc`, `outlier`, `multiplier`, `zero_point` and `column_sum`, taken together, and `o`; one total per
     cycle, `spec.latency` later.
+
+    Ports: in `acc: acc_format`, `outlier: outlier_format`, `multiplier: u(17)`, `zero_point: u(16)`, `column_sum:
+        column_sum_format`; out `o: s(out_bits)`.
+    Latency: `4` cycles from both accumulators to their total.
+    Interval: `1` cycle from a total to the next.
+    Rounding: HALF_UP, once, at the end.
+    Paper: ADFQ-ViT (Neural Networks 186, 2025, arXiv 2407.02763).
     """
 
     spec: Spec

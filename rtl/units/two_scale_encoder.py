@@ -9,7 +9,14 @@ from sim.units.two_scale_encoder import TwoScaleEncoder as Spec
 
 
 class TwoScaleEncoder(StreamUnit):
-    """Flag and payload of a wide integer. Members: `x` and `o`; one code per cycle, `spec.latency` later."""
+    """Flag and payload of a wide integer. Members: `x` and `o`; one code per cycle, `spec.latency` later.
+
+    Ports: in `x: u(in_bits)`; out `o: u(code_bits)`.
+    Latency: `1` cycles from an input to its code.
+    Interval: `1` cycle from an input to the next.
+    Rounding: HALF_UP in the coarse region; then saturation.
+    Paper: TSPTQ-ViT (ICASSP 2023, arXiv 2305.12901), whose formulas are reconstructed here from its summary.
+    """
 
     spec: Spec
 

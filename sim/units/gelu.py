@@ -57,7 +57,14 @@ def _look_up(h, lowest, table, codes):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gelu(Unit):
-    """GELU of one code per cycle: max(x, 0) less a bump of |x| alone; `o` follows `h` by `latency` cycles."""
+    """GELU of one code per cycle: max(x, 0) less a bump of |x| alone; `o` follows `h` by `latency` cycles.
+
+    Ports: in `h: s(in_bits)`; out `o: u(out_bits)`.
+    Latency: `4` cycles from an input to its code.
+    Interval: `1` cycle from an input to the next.
+    Rounding: HALF_UP in the interpolation and in the last shift; then saturation.
+    Paper: none of its own: a table of the bump, where I-BERT (ICML 2021, arXiv 2101.01321) has a polynomial.
+    """
 
     in_bits: int
     """Width of the signed input, 2 to 40."""

@@ -66,6 +66,14 @@ class Layernorm(Unit):
     row taken in cycle T, the emit phase issues its beat k (reads x back from the row memory) in cycle T +
     solve_cycles + k, takes its gain and offset `affine_cycles` later and gives its code `emit_cycles`
     later. The next row's first beat is taken the cycle after the last issue.
+
+    Ports: in `x: s(in_bits), last`, `gain: s(18)`, `offset: offset_format`; out `o: u(out_bits), last`.
+    Latency: `channels - 1 + solve_cycles + emit_cycles` cycles from a row's first code to its first result.
+    Interval: `2 * channels + solve_cycles - 1` cycles from a row to the next.
+    Rounding: FLOOR in the inverse root, HALF_UP in the normalised value; FLOOR at the end, which is HALF_UP once the
+        offset holds the half; then saturation.
+    Paper: LayerNorm in integers, I-BERT (ICML 2021, arXiv 2101.01321) and FQ-ViT (IJCAI 2022, arXiv 2111.13824); the
+        inverse root, bit by bit, is of this project.
     """
 
     channels: int

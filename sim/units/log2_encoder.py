@@ -54,6 +54,13 @@ class Log2Encoder(Encoder):
 
     Code k stands for `2^(unity − k / steps_per_octave)`; the top code stands for 0 and for all that is less than
     `max_level` can say. For Shift-Log2 behind GELU (ADFQ-ViT).
+
+    Ports: in `x: u(in_bits)`; out `o: u(code_bits)`.
+    Latency: `2` cycles from an input to its code.
+    Interval: `1` cycle from an input to the next.
+    Rounding: to the nearest code in the log domain, by comparison; none in the arithmetic.
+    Paper: Shift-Log2 of ADFQ-ViT (Neural Networks 186, 2025, arXiv 2407.02763); a leading one and the bits behind it,
+        FQ-ViT (IJCAI 2022, arXiv 2111.13824), which rounds at 1.5 where this unit rounds at √2.
     """
 
     steps_per_octave: int

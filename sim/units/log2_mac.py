@@ -30,6 +30,13 @@ class Log2Mac(Unit):
 
     Streams: `a` and `w` move together, one beat per term, `last` of `a` closing a sum; `o` gives one
     accumulator per sum, `latency` cycles after its last beat.
+
+    Ports: in `a: u(code_bits), last`, `w: w_format`; out `o: s(acc_bits)`.
+    Latency: `n + 2 * steps_per_octave - 1` cycles from the first of a row's n beats to its sum.
+    Interval: `n` cycles from a row to the next, one for each of its beats.
+    Rounding: FLOOR in each term, HALF_UP where base √2 joins its sums; a sum beyond `acc_bits` wraps or saturates, as
+        `overflow` says.
+    Paper: base 2, FQ-ViT (IJCAI 2022, arXiv 2111.13824); base √2, RepQ-ViT (ICCV 2023, arXiv 2212.08254).
     """
 
     code_bits: int

@@ -22,6 +22,12 @@ class Mac(Unit):
     Streams: `a` and `w` move together, one beat per product, `last` of `a` closing a dot product; `bias`, the
     value the accumulator starts from, moves together with the *first* beat of each dot product. `o` gives one
     accumulator per dot product, `latency` cycles after its last beat.
+
+    Ports: in `a: a_format, last`, `w: w_format`, `bias: s(acc_bits)`; out `o: s(acc_bits)`.
+    Latency: `n + 1` cycles from the first of a row's n beats to its sum.
+    Interval: `n` cycles from a row to the next, one for each of its beats.
+    Rounding: none in the sum; what does not fit `acc_bits` wraps or saturates, as `overflow` says.
+    Paper: none of its own; the product of integers that RepQ-ViT (ICCV 2023, arXiv 2212.08254) and its like end in.
     """
 
     a_format: Integer

@@ -36,6 +36,12 @@ class OutlierList(OutlierUnit):
     Streams: `x` carries rows of `channels` beats closed by `last`, one beat per cycle; `o` then gives the row's list,
     `capacity` words closed by `last`, one per cycle from `latency` cycles after the row's last beat. The next
     row's first beat is taken in the cycle that offers the last word.
+
+    Ports: in `x: u(in_bits), last`; out `o: u(in_bits + 1 + index_bits), last`.
+    Latency: `channels + 1` cycles from a row's first code to its list's first word.
+    Interval: `channels + capacity` cycles from a row to the next.
+    Rounding: none.
+    Paper: ADFQ-ViT (Neural Networks 186, 2025, arXiv 2407.02763).
     """
 
     channels: int

@@ -50,6 +50,12 @@ class OutlierMac(Unit):
     Streams: `a` and `w` move together, one beat per word, `last` of `a` closing a list; `w` carries the weight
     already fetched at the word's index. `bias` moves with the first beat of each list; `o` gives one accumulator
     per list, `latency` cycles after its last beat.
+
+    Ports: in `a: u(value_bits + index_bits), last`, `w: w_format`, `bias: s(acc_bits)`; out `o: s(acc_bits)`.
+    Latency: `n + 1` cycles from the first of a row's n beats to its sum.
+    Interval: `n` cycles from a row to the next, one for each of its beats.
+    Rounding: none in the sum; what does not fit `acc_bits` wraps or saturates, as `overflow` says.
+    Paper: ADFQ-ViT (Neural Networks 186, 2025, arXiv 2407.02763).
     """
 
     value_bits: int

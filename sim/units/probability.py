@@ -40,7 +40,15 @@ def _probability_rows(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probability(LogDomainRows):
-    """Row softmax from scores in octaves to probabilities in fixed point, `lanes` scores or probabilities per cycle."""
+    """Row softmax from scores in octaves to probabilities in fixed point, `lanes` scores or probabilities per cycle.
+
+    Ports: in `i: s(score_bits) × lanes, last`; out `o: u(prob_bits + 1) × lanes, last`.
+    Latency: `2 * n + row_overhead - 1` cycles from the first of a row's n beats to its first probabilities.
+    Interval: `3 * n + row_overhead - 1` cycles from a row to the next.
+    Rounding: FLOOR in the powers and in log2, HALF_UP in the distance; then saturation at 1.
+    Paper: powers of two for exp, Softermax (DAC 2021, arXiv 2103.09301); a division as a difference of logarithms,
+        SOLE (ICCAD 2023, arXiv 2510.17189).
+    """
 
     prob_bits: int
     """Fraction bits W of a probability, 1 to exp_bits; it has one bit more, for 1 itself."""

@@ -25,7 +25,14 @@ def _add(a, b, low, high, sums):  # type: ignore[no-untyped-def] # pragma: no co
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResidualAdder(Unit):
-    """Saturating sum of two codes of one scale per cycle; `o` follows `a` and `b` by `latency` cycles."""
+    """Saturating sum of two codes of one scale per cycle; `o` follows `a` and `b` by `latency` cycles.
+
+    Ports: in `a: s(bits)`, `b: s(bits)`; out `o: s(bits)`.
+    Latency: `1` cycle from both operands to their sum.
+    Interval: `1` cycle from a sum to the next.
+    Rounding: none; the sum saturates.
+    Paper: none of its own; one scale for the whole residual stream leaves nothing to align.
+    """
 
     bits: int
     """Width of both operands and the sum, signed, 2 to 32."""

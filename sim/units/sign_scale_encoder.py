@@ -20,7 +20,15 @@ def _sign_scale(x, flag, shift, half, codes):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignScaleEncoder(Encoder):
-    """Signed integer to region and payload: one step for negative values, 2^m times that step for the others."""
+    """Signed integer to region and payload: one step for negative values, 2^m times that step for the others.
+
+    Ports: in `x: s(in_bits)`; out `o: u(code_bits)`.
+    Latency: `1` cycles from an input to its code.
+    Interval: `1` cycle from an input to the next.
+    Rounding: HALF_UP in the coarse region, none in the fine one; then saturation.
+    Paper: regions by sign, PTQ4ViT (ECCV 2022, arXiv 2111.12293); their steps a power of two apart, TSPTQ-ViT (ICASSP
+        2023, arXiv 2305.12901), whose formulas are reconstructed here from its summary.
+    """
 
     shift: int
     """m: the coarse step is 2^m fine ones, 0 to 24."""

@@ -57,7 +57,15 @@ def _softmax_rows(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax(LogDomainRows):
-    """Row softmax from scores in octaves to codes of `-log2(p / scale)`, `lanes` scores or codes per cycle."""
+    """Row softmax from scores in octaves to codes of `-log2(p / scale)`, `lanes` scores or codes per cycle.
+
+    Ports: in `i: s(score_bits) × lanes, last`; out `o: u(code_bits) × lanes, last`.
+    Latency: `2 * n + row_overhead - 1` cycles from the first of a row's n beats to its first codes.
+    Interval: `3 * n + row_overhead - 1` cycles from a row to the next.
+    Rounding: FLOOR in the powers and in log2, HALF_UP in the code; then saturation.
+    Paper: log2 codes of attention without a division, FQ-ViT (IJCAI 2022, arXiv 2111.13824); base √2, RepQ-ViT (ICCV
+        2023, arXiv 2212.08254); powers of two for exp, Softermax (DAC 2021, arXiv 2103.09301).
+    """
 
     code_bits: int
     """Width of an output code, 2 to 8; the top code means zero."""

@@ -40,6 +40,14 @@ class SystolicArray(Unit):
     and `bias`, where `pe` has one, a value for every column, move with the tile's *first* beat. `o` gives r beats per
     tile, one per row from the first on, `last` with the final one; a lane beyond c holds what its sums start from.
     One tile is in work at a time: the next one's first beat moves after the last output.
+
+    Ports: in `a: pe.inputs['a'].format × rows, last`, `w: pe.w_format × columns`, `tile: side_format × 2`, `bias:
+        s(pe.acc_bits) × columns`; out `o: s(pe.acc_bits) × columns, last`.
+    Latency: `pe.cycles(1, n) + r + c - 3` cycles from the first of n steps of a tile of r × c sums to its first row
+        of them.
+    Interval: `pe.cycles(1, n) + 2 * r + c - 3` cycles from a tile to the next.
+    Rounding: that of `pe`, term by term in the order of k.
+    Paper: none of its own.
     """
 
     pe: Mac | DecodedMac | Log2Mac

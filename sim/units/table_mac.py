@@ -12,7 +12,14 @@ MAX_ENTRY_BITS = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMac(DecodedMac):
-    """Multiply-accumulate of codes that a table of unsigned integers decodes: one multiplier behind the table."""
+    """Multiply-accumulate of codes that a table of unsigned integers decodes: one multiplier behind the table.
+
+    Ports: in `a: u(code_bits), last`, `w: w_format`, `bias: s(acc_bits)`; out `o: s(acc_bits)`.
+    Latency: `n + 1` cycles from the first of a row's n beats to its sum.
+    Interval: `n` cycles from a row to the next, one for each of its beats.
+    Rounding: none in the sum; what does not fit `acc_bits` wraps or saturates, as `overflow` says.
+    Paper: TanQ of DopQ-ViT (2024, arXiv 2408.03291), reconstructed here from its summary.
+    """
 
     entry_bits: int
     """Width of an unsigned entry, 1 to 24."""

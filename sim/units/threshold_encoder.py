@@ -33,7 +33,14 @@ def _encode(x, starts, codes):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdEncoder(Encoder):
-    """Code of one unsigned integer per cycle, by bisection; `o` follows `x` by `latency` cycles."""
+    """Code of one unsigned integer per cycle, by bisection; `o` follows `x` by `latency` cycles.
+
+    Ports: in `x: u(in_bits)`; out `o: u(code_bits)`.
+    Latency: `code_bits` cycles from an input to its code.
+    Interval: `1` cycle from an input to the next.
+    Rounding: none: comparisons with thresholds that lowering has rounded.
+    Paper: TanQ of DopQ-ViT (2024, arXiv 2408.03291), reconstructed here from its summary.
+    """
 
     thresholds: tuple[int, ...]
     """Least input of code 1, 2, …; at most 2^code_bits − 1, none falling, each in the input's range.

@@ -39,6 +39,13 @@ class TokenEncoder(OutlierUnit):
 
     Streams: `x` and `o` carry rows of any length, closed by `last`; `multiplier`, `offset`, `shift` and `zero_code`
     move together with the *first* beat of each row; `o` gives the code `latency` cycles after its `x`.
+
+    Ports: in `x: u(in_bits), last`, `multiplier: s(18)`, `offset: offset_format`, `shift: u(6)`, `zero_code:
+        u(code_bits)`; out `o: u(code_bits), last`.
+    Latency: `4` cycles from a value to its code.
+    Interval: `n` cycles from a row of n values to the next.
+    Rounding: FLOOR, which is HALF_UP once the offset holds the half; then saturation.
+    Paper: ADFQ-ViT (Neural Networks 186, 2025, arXiv 2407.02763).
     """
 
     code_bits: int

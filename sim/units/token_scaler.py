@@ -53,6 +53,13 @@ class TokenScaler(Unit):
 
     Streams: `acc`, `outlier` and the constants move together, one beat per code; `o` gives the total `latency`
     cycles later.
+
+    Ports: in `acc: acc_format`, `outlier: outlier_format`, `multiplier: u(17)`, `zero_point: u(16)`, `column_sum:
+        column_sum_format`; out `o: s(out_bits)`.
+    Latency: `4` cycles from both accumulators to their total.
+    Interval: `1` cycle from a total to the next.
+    Rounding: HALF_UP, once, at the end.
+    Paper: ADFQ-ViT (Neural Networks 186, 2025, arXiv 2407.02763).
     """
 
     acc_format: Integer

@@ -19,7 +19,14 @@ def _two_scale(x, flag, shift, half, codes):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwoScaleEncoder(Encoder):
-    """Unsigned integer to flag and payload: large values keep their most significant bits, small ones their least."""
+    """Unsigned integer to flag and payload: large values keep their most significant bits, small ones their least.
+
+    Ports: in `x: u(in_bits)`; out `o: u(code_bits)`.
+    Latency: `1` cycles from an input to its code.
+    Interval: `1` cycle from an input to the next.
+    Rounding: HALF_UP in the coarse region; then saturation.
+    Paper: TSPTQ-ViT (ICASSP 2023, arXiv 2305.12901), whose formulas are reconstructed here from its summary.
+    """
 
     shift: int
     """m: the coarse step is 2^m fine ones, 1 to 24; `in_bits` is the width of the payload and m together."""

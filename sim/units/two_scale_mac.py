@@ -12,7 +12,15 @@ MAX_SHIFT = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwoScaleMac(DecodedMac):
-    """Multiply-accumulate of two-scale or sign-scale codes: one multiplier of the payload, one constant shift."""
+    """Multiply-accumulate of two-scale or sign-scale codes: one multiplier of the payload, one constant shift.
+
+    Ports: in `a: u(code_bits), last`, `w: w_format`, `bias: s(acc_bits)`; out `o: s(acc_bits)`.
+    Latency: `n + 1` cycles from the first of a row's n beats to its sum.
+    Interval: `n` cycles from a row to the next, one for each of its beats.
+    Rounding: none in the sum; what does not fit `acc_bits` wraps or saturates, as `overflow` says.
+    Paper: TSPTQ-ViT (ICASSP 2023, arXiv 2305.12901), whose formulas are reconstructed here from its summary; regions
+        by sign, PTQ4ViT (ECCV 2022, arXiv 2111.12293).
+    """
 
     shift: int
     """m: the coarse step is 2^m fine ones, 0 to 24."""
