@@ -4,10 +4,12 @@ Each segment's line is the integer one with the smallest largest error over ever
 present, so the error is about half of a chord's and changes sign. For the defaults the largest error of
 2^−f is 5.0e-4 of the value (a chord's: 9.4e-4) and of log2(1 + u) 6.8e-4 octaves, of which 1.8e-4 is the
 unit's truncation of u to 12 bits and 1.2e-4 that of the result; a code is at least half an octave.
+For scores of few fraction bits there are tables without slopes as well, a stair of exact values.
 """
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal, localcontext
+from math import isqrt
 
 LOG_INDEX_BITS = 12
 """Bits of the sum after its leading one that the unit looks at (docs/datapath.md, softmax step 4)."""
@@ -43,6 +45,27 @@ def softmax_tables(
         "log_base": tuple(base for base, _ in log),
         "log_slope": tuple(slope for _, slope in log),
     }
+
+
+def stair_tables(exp_bits: int, frac_bits: int, index_bits: int) -> dict[str, tuple[int, ...]]:
+    """Tables without slopes, for scores and logarithms of the same few fraction bits f: nothing to interpolate.
+
+    2^−r for each of the 2^f fractions r, rounded, 2^0 one step short so that it takes `exp_bits` bits; and
+    floor(2^f · log2(1 + u)) in the middle of each of 2^index_bits cells of u: FLOOR, as a code needs of log2 of the
+    sum only how many steps of a distance fit. Exact: by integer roots and powers.
+    """
+    steps = 1 << frac_bits
+    exp_base = []
+    for n in range(steps):
+        twice = 1 << (steps * (exp_bits + 1) - n)  # (2 · 2^(exp_bits − n / steps)) to the power of `steps`
+        for _ in range(frac_bits):
+            twice = isqrt(twice)
+        exp_base.append(min((twice + 1) >> 1, (1 << exp_bits) - 1))
+    middles = [(2 << index_bits) + 2 * n + 1 for n in range(1 << index_bits)]  # of 1 + u in [1, 2)
+    log_base = [(middle**steps).bit_length() - 1 - steps * (index_bits + 1) for middle in middles]
+    tables = {"exp_base": exp_base, "exp_slope": [0] * steps}
+    tables |= {"log_base": log_base, "log_slope": [0] * len(log_base)}
+    return {name: tuple(entries) for name, entries in tables.items()}
 
 
 def _exp_segment(n: int, exp_bits: int, segments: int, frac_bits: int) -> tuple[int, int]:

@@ -1,40 +1,16 @@
 """Softmax in reports: sweep over code bits and base, a small unit; stimuli at changes of the code and at the ends."""
 
 from collections.abc import Iterator, Mapping
-from math import isqrt
 
 import numpy as np
 
-from golden.softmax_tables import softmax_tables
+from golden.softmax_tables import softmax_tables, stair_tables
 from reports.log_domain import end_rows, in_beats, random_rows, row_reference, telling_rows, volume_rows
 from reports.stimuli import rows, steps
 from sim.unit import Beats, Codes
 from sim.units.softmax import Softmax
 
 EXP_BITS, LOG_FRAC_BITS = 18, 12
-
-
-def stair_tables(exp_bits: int, frac_bits: int, index_bits: int) -> dict[str, tuple[int, ...]]:
-    """Tables without slopes, for scores and logarithms of the same few fraction bits f: nothing to interpolate.
-
-    2^−r for each of the 2^f fractions r, rounded, 2^0 one step short so that it takes `exp_bits` bits; and
-    floor(2^f · log2(1 + u)) in the middle of each of 2^index_bits cells of u: FLOOR, as a code needs of log2 of the
-    sum only how many steps of a distance fit. Exact: by integer roots and powers.
-    """
-    steps = 1 << frac_bits
-    exp_base = []
-    for n in range(steps):
-        twice = 1 << (steps * (exp_bits + 1) - n)  # (2 · 2^(exp_bits − n / steps)) to the power of `steps`
-        for _ in range(frac_bits):
-            twice = isqrt(twice)
-        exp_base.append(min((twice + 1) >> 1, (1 << exp_bits) - 1))
-    middles = [(2 << index_bits) + 2 * n + 1 for n in range(1 << index_bits)]  # of 1 + u in [1, 2)
-    log_base = [(middle**steps).bit_length() - 1 - steps * (index_bits + 1) for middle in middles]
-    tables = {"exp_base": exp_base, "exp_slope": [0] * steps}
-    tables |= {"log_base": log_base, "log_slope": [0] * len(log_base)}
-    return {name: tuple(entries) for name, entries in tables.items()}
-
-
 SMALL = Softmax(
     score_bits=8,
     score_frac_bits=4,  # 16 octaves, as many as 4-bit codes of base 2 tell apart

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from golden.softmax_tables import softmax_tables
+from golden.softmax_tables import softmax_tables, stair_tables
 from reports.log_domain import in_beats, off_by_one
 from reports.stimuli import rows
 from reports.synthesis import synthesize
-from reports.units.softmax import SMALL, SWEEP, label, pair_rows, stair_tables, step_rows, stimuli, table_rows
+from reports.units.softmax import SMALL, SWEEP, label, pair_rows, step_rows, stimuli, table_rows
 from sim.unit import Beats, Codes
 from sim.units.softmax import Softmax
 
