@@ -3,36 +3,24 @@
 import itertools
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from decimal import Decimal
-from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from pydantic import ValidationError
 
-from golden.digits.dataset import indices, pixels_and_labels
 from golden.errors import InvariantError, UserError
-from golden.scheme import Reconstruction, load_scheme
+from golden.scheme import load_scheme
 from reports import evaluation
 from reports.accuracy import shipped_defaults, short
-from reports.accuracy_margin import margin, mcnemar
-from reports.accuracy_point import Cell, Clock, Plan
-from reports.accuracy_published import Published, load_published
-from reports.accuracy_survey import Survey
-from reports.accuracy_table import markdown
-from reports.choice import Bits, Choice
+from reports.accuracy_margin import mcnemar
+from reports.choice import Bits
 from reports.cli import main
 from reports.evaluation import Evaluation, Run
-from reports.results import Accuracy, Agreement, Config, Results, SiteFidelity, Tables, read
-from reports.workload import load_workload
-from sim.accelerator import Accelerator
+from reports.results import read
+from tests.accuracy_sample import write_digits
 
 GRID = "--scheme repq --scheme uniform --bits 4 --bits 3"
 LABELS = ["repq W4/A4", "repq W3/A3", "uniform W4/A4", "uniform W3/A3"]
@@ -51,14 +39,7 @@ def vitrtl(*arguments: str) -> int | str | None:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four test digits of each class as image files."""
-    folder = tmp_path_factory.mktemp("digits") / "val"
-    pixels, labels = pixels_and_labels()
-    for digit in range(10):
-        (folder / str(digit)).mkdir(parents=True)
-        for n in [i for i in indices("test") if labels[i] == digit][:4]:
-            grey = (pixels[n] * 255 / 16).round().astype("uint8")
-            Image.fromarray(grey).save(folder / str(digit) / f"{n:04}.png")
-    return folder
+    return write_digits(tmp_path_factory.mktemp("digits") / "val")
 
 
 @pytest.fixture(scope="module")
@@ -232,55 +213,6 @@ def test_what_decides_a_point_voids_it(
     assert kept(tmp_path) == {"float.json", "uniform_w3_a3.json"}
 
 
-def test_keys_tell_points_apart(images: Path, tmp_path: Path) -> None:
-    accelerator, repq, uniform = Accelerator.load(), load_scheme("repq"), load_scheme("uniform")
-    given: dict[str, Any] = {
-        "accelerator": accelerator,
-        "batch_size": 4,
-        "checked_images": 1,
-        "float64_images": 0,
-        "out": tmp_path,
-    }
-    faster = Accelerator(clock_mhz=accelerator.clock_mhz + 1, shares=accelerator.shares)
-    bits, digits = Bits(weight=4, act=4, prefix="repq"), Choice(model="vitrtl_digits")
-
-    default = Cell(repq, bits)
-
-    def key(cell: Cell | None = default, choice: Choice = digits, **change: Any) -> str:
-        return Plan(**given | change).key(load_workload(choice), cell)
-
-    keys = [
-        key(),
-        key(None),
-        key(Cell(repq, Bits(weight=4, act=3, prefix="repq"))),
-        key(Cell(uniform, bits)),
-        key(Cell(repq.model_copy(update={"reconstruction": Reconstruction()}), bits)),
-        key(batch_size=5),
-        key(checked_images=2),
-        key(float64_images=5),
-        key(accelerator=faster),
-        key(choice=replace(digits, seed=1)),
-        key(choice=replace(digits, images=images)),
-        key(choice=replace(digits, images=images, limit=12)),
-        key(choice=replace(digits, calib=images)),
-    ]
-    assert len(set(keys)) == len(keys)
-    assert key() == keys[0]
-    # The float model is one for all schemes.
-    assert key(None, choice=replace(digits, scheme="uniform"), checked_images=2) == keys[1]
-
-
-def test_the_time_left_is_judged_by_points_of_the_same_scheme() -> None:
-    slow, quick, new = (
-        [Bits(weight=bits, act=bits, prefix=scheme) for bits in (8, 4)] for scheme in ("slow", "quick", "new")
-    )
-    assert Clock({}).left(slow) == ""
-    clock = Clock({slow[0]: 600.0, quick[0]: 20.0})
-    assert clock.left(quick[1:]) == ", about 20 s left"
-    assert clock.left([*slow[1:], *quick[1:]]) == ", about 10 min left"
-    assert clock.left(new) == ", about 10 min left"  # 2 x 310 s
-
-
 def test_a_failing_point_loses_no_other(
     accuracy: Callable[..., int],
     tmp_path: Path,
@@ -343,16 +275,6 @@ def test_hardware_zero_runs_only_where_a_format_has_a_choice(
     assert rows["uniform W3/A3", "fakequant_hardware"] == rows["uniform W3/A3", "fakequant"]
 
 
-def test_a_workload_takes_as_many_calibration_images_as_its_scheme_asks_for() -> None:
-    work = load_workload(Choice(model="vitrtl_digits", seed=5))
-    few = load_scheme("uniform").model_copy(
-        update={"calibration": load_scheme("uniform").calibration.model_copy(update={"images": 16})}
-    )
-    assert work.with_scheme(few).calibration.equal(work.calibration[:16])
-    assert work.with_scheme(few).with_scheme(work.scheme).calibration.equal(work.calibration)
-    assert work.with_scheme(load_scheme("uniform")).calibration is work.calibration
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -404,123 +326,3 @@ def test_default_schemes_are_those_that_ship() -> None:
     assert {"repq", "tsptq", "dopq", "uniform", "fqvit", "ptq4vit"} <= set(shipped_defaults())
     for name in shipped_defaults():
         assert load_scheme(name).name == name
-
-
-@pytest.mark.parametrize(
-    ("only_first", "only_second", "p"),
-    [
-        (0, 0, Fraction(1)),
-        (1, 0, Fraction(1)),  # 2 * 1/2
-        (0, 5, Fraction(1, 16)),  # 2 * 1/32
-        (1, 5, Fraction(7, 32)),  # 2 * (1 + 6)/64
-        (2, 8, Fraction(7, 64)),  # 2 * (1 + 10 + 45)/1024
-        (3, 3, Fraction(1)),  # 2 * (1 + 6 + 15 + 20)/64 is above 1
-        (12, 2, Fraction(53, 4096)),  # 2 * (1 + 14 + 91)/16384
-    ],
-)
-def test_mcnemar_by_hand(only_first: int, only_second: int, p: Fraction) -> None:
-    assert mcnemar(only_first, only_second) == mcnemar(only_second, only_first) == p
-
-
-def test_mcnemar_by_enumeration() -> None:
-    """Of all ways in which 9 images can favour either, those at least as lopsided."""
-    for first in range(10):
-        lopsided = sum(
-            abs(2 * sum(ways) - 9) >= abs(2 * first - 9) for ways in itertools.product((0, 1), repeat=9)
-        )
-        assert mcnemar(first, 9 - first) == Fraction(lopsided, 2**9)
-    assert 0 < mcnemar(9_000, 10_000) < Fraction(1, 10**11)  # exact where floats are not, and quick
-    with pytest.raises(ValueError, match="must not be negative, not -1 and 2"):
-        mcnemar(-1, 2)
-
-
-def test_a_margin_counts_images_that_one_alone_gets_right() -> None:
-    labels = (0, 1, 2, 3, 4, 5, 6, 7)
-    first, second = (0, 1, 2, 9, 9, 5, 6, 8), (0, 9, 9, 3, 8, 9, 6, 9)
-    found = margin(first, second, labels)
-    assert (found.only_first, found.only_second, found.n, found.points) == (3, 1, 8, 25.0)
-    assert found.p == Fraction(5, 8)  # 2 * (1 + 4)/16
-    with pytest.raises(ValueError, match=r"zip\(\) argument"):
-        margin(first[:-1], second, labels)
-
-
-def test_published_figures() -> None:
-    published = load_published()
-    found = published.figures("deit_tiny_patch16_224", "repq", 4, 4)
-    assert [(str(f.top1), f.source.kind, f.source.images) for f in found] == [
-        ("57.43", "own", 50_000),
-        ("57.0", "rerun", 1_000),
-    ]
-    assert [str(f.top1) for f in published.figures("deit_base_patch16_224.fb_in1k", "dopq", 3, 3)] == [
-        "74.91"
-    ]
-    assert published.figures("vit_base_patch16_224", "adfq", 4, 4)[0].source.kind == "derived"
-    for model, scheme, bits in (
-        ("deit_tiny_patch16_224", "uniform", 4), ("vitrtl_digits", "repq", 4), ("deit_tiny_patch16_224", "repq", 5),
-    ):  # fmt: skip
-        assert published.figures(model, scheme, bits, bits) == ()
-    for row in published.rows:
-        for name, top1 in row.top1.items():
-            float32 = published.sources[row.source].float32.get(name)
-            assert float32 is None or top1 <= float32 + Decimal("0.2")
-    assert {row.scheme for row in published.rows} <= {*shipped_defaults(), "adfq"}
-    # A figure's source is something that a reader can find.
-    assert not any("/work" in source.cite or ".md" in source.cite for source in published.sources.values())
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ('source = "gmpq_te"', 'source = "gmpq"', "unknown or unused sources: gmpq"),
-        ("DeiT-T = 57.0 }", "DeiT-Tiny = 57.0 }", "model DeiT-Tiny has no timm names"),
-        ("DeiT-T = 57.0 }", "DeiT-T = 570.0 }", "less than 100"),
-        ('kind = "own"', 'kind = "hearsay"', "kind"),
-        ("act_bits = 8", "act_bits = 9", "act_bits"),
-        ('note = "attention map at 4 bits"', "", "stated twice: fqvit 8/8 fqvit_readme"),
-        ("[sources.survey]", "[sources.unread]\ncite = 'x'\nkind = 'own'\nimages = 1\n[sources.survey]", "unread"),
-        ("images = 50_000", "images = 0", "images"),
-        ("float32 = {", "float = {", "float"),
-    ],
-)  # fmt: skip
-def test_a_wrong_published_file_is_refused(old: str, new: str, message: str) -> None:
-    text = (files("reports") / "published.toml").read_text(encoding="utf-8")
-    assert old in text
-    with pytest.raises(ValidationError, match=message):
-        Published.model_validate(tomllib.loads(text.replace(old, new, 1), parse_float=Decimal))
-
-
-def test_published_figures_stand_beside_ours_with_their_source() -> None:
-    label = "repq W4/A4"
-    levels = ("fakequant", "fakequant_hardware", "integer")
-    tables = Tables(
-        accuracy=(
-            Accuracy.of(run="float", level="float", correct=8, n=10),
-            *(Accuracy.of(run=label, level=level, correct=7, n=10) for level in levels),  # type: ignore[arg-type]
-        ),
-        agreement=(Agreement(run=label, pair="integer/fakequant_hardware", percent=90.0, n=10),),
-        fidelity=(
-            SiteFidelity(run=label, layer=0, site="a|b", code_mismatch_fraction=0.0125, code_mismatch_max=2),
-            SiteFidelity(run=label, layer=1, site="c", code_mismatch_fraction=0.01, code_mismatch_max=7),
-        ),
-    )
-    survey = Survey(
-        results=Results(
-            command="accuracy",
-            config=Config(model="deit_tiny_patch16_224"),
-            tables=tables,
-            tools={"torch": "2"},
-        ),
-        images="10 images",
-        command="vitrtl accuracy",
-        grid=(Bits(weight=4, act=4, prefix="repq"),),
-        points={label: None},  # type: ignore[dict-item] - margins alone read a point, and there is nothing to compare
-        labels=(0,) * 10,
-        failures={},
-        published=load_published(),
-    )
-    text = markdown(survey)
-    assert "| 1.25 (a\\|b) | 7 | 57.43 [1]; 57.0 [2] |" in text
-    assert "- [1] README of github.com/zkkli/RepQ-ViT (RepQ-ViT, ICCV 2023, arXiv 2212.08254); " in text
-    assert "; 50,000 images, float32 72.21\n- [2] " in text
-    assert "- [2] run again elsewhere: RepQ-ViT's released code" in text
-    assert "McNemar" not in text
