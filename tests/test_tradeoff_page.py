@@ -17,7 +17,7 @@ from tests.tradeoff_sample import sample
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
-OPTIONAL = ("energy", "weight_kib", "verified", "verified_unit", "energy_parts")
+OPTIONAL = ("energy", "weight_kib", "verified", "verified_unit", "mismatch", "energy_parts", "buffers")
 """Fields that a sweep may have and an older one has not."""
 
 Document = dict[str, Any]
@@ -50,6 +50,9 @@ def measured(document: Document) -> Document:
         if place:
             design["areas"]["ecp5"] |= {"energy": 1.0 + 0.25 * place, "energy_parts": ["mac", "softmax"]}
             design["parts"]["ecp5"][0]["energy"] = 0.75
+            design["areas"]["ecp5"]["buffers"] = [{"name": "weight buffer", "kbit": 512.0, "block_rams": 32}]
+        else:
+            design["parts"]["ecp5"][2]["mismatch"] = "log2_mac <s8>: o beat 3 is 2, not 5"
     return document
 
 
@@ -155,6 +158,7 @@ def test_every_design_is_drawn_with_its_baselines(visit: Open) -> None:
     assert "uniformINT871.5 %" in words
     assert "integer top-1 (%)" in words
     assert "LUT on ECP5 (ecp5)" in words
+    assert page.locator("#verdict.good").text_content() == "✓ sim = int64 reference"
     # On xcup one of them has no area, and no place on that axis; cycles are known for all.
     page.select_option("#target", "xcup")
     assert points(page) == 3
@@ -187,16 +191,16 @@ def test_only_costs_that_the_sweep_knows_can_be_chosen(visit: Open) -> None:
     page = visit()
     assert offered(page) == ["LUT", "DSP", "cycles per image", "time per image, ms"]
     page = visit(measured)
-    assert {"energy, relative", "weights, KiB"} <= set(offered(page))
+    assert {"energy, pJ, relative", "weights, KiB"} <= set(offered(page))
     page.select_option("#axis", "energy")
     assert points(page) == 3
-    assert "energy of an image, relative" in page.locator("#plot-designs").text_content()
+    assert "energy of an image (pJ, relative)" in page.locator("#plot-designs").text_content()
     page.select_option("#axis", "weight_kib")
     assert points(page) == 4
     # What only the other target has is gone with it, and another cost is drawn.
     page.select_option("#axis", "energy")
     page.select_option("#target", "xcup")
-    assert "energy, relative" not in offered(page)
+    assert "energy, pJ, relative" not in offered(page)
     assert page.input_value("#axis") == "luts"
 
 
@@ -294,9 +298,22 @@ def test_a_design_says_how_far_each_part_is_verified_and_measured(visit: Open) -
     facts = page.locator("#design-figures").text_content()
     assert "1 of 4 parts" in facts
     assert "512 KiB" in facts
-    assert "energy of an image1.25" in facts
-    assert "measured on mac, softmax" in page.locator("#energy-note").text_content()
+    assert "energy of an image1.25 pJ" in facts
+    assert "sum: mac, softmax" in page.locator("#energy-note").text_content()
     assert "0.75" in states[0]
+    assert "weight buffer 512 kbit, at least 32 block RAM" in page.locator("#buffers-note").text_content()
+
+
+@needs_browser
+def test_a_part_whose_rtl_differs_is_loud(visit: Open) -> None:
+    page = visit(measured, behind="#design=repq%20W4%2FA4")
+    told = page.locator("#parts td.bad")
+    assert told.all_text_contents() == ["✗ differs: log2_mac <s8>: o beat 3 is 2, not 5"]
+    assert "✗ 1 differ" in page.locator("#design-figures").text_content()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#table", state="visible")
+    assert "✗ 1 differ" in page.locator("#table tr", has_text="repq W4/A4").text_content()
+    assert page.locator("#verdict.bad").text_content() == "✗ RTL of 1 parts differs"
 
 
 @needs_browser
@@ -306,6 +323,7 @@ def test_what_was_not_measured_is_not_claimed(visit: Open) -> None:
     assert "not compared" in page.locator("#design-figures").text_content()
     assert "✓" not in page.locator("#design").text_content()
     assert page.locator("#energy-note").is_hidden()
+    assert page.locator("#buffers-note").is_hidden()
     assert "nergy" not in page.locator("#parts").text_content()
 
 

@@ -60,7 +60,7 @@ const axes = () => {
     key, name: unit && unit !== "NAND2" ? `${name}, ${unit}` : name, of: (design) => area(design)?.[key], title: `${name}${unit && unit !== "NAND2" ? ` (${unit})` : ""} on ${device()}`,
   }));
   offered.push(
-    { key: "energy", name: "energy, relative", of: (design) => area(design)?.energy, title: `energy of an image, relative, on ${device()}` },
+    { key: "energy", name: "energy, pJ, relative", of: (design) => area(design)?.energy, title: "energy of an image (pJ, relative) of the units measured" },
     { key: "weight_kib", name: "weights, KiB", of: (design) => design.weight_kib, title: "weights (KiB)" },
     { key: "cycles", name: "cycles per image", of: (design) => design.cycles, title: "cycles per image" },
     { key: "time", name: "time per image, ms", of: (design) => design.cycles / design.clock_mhz / 1000, title: "time per image at the accelerator’s clock (ms)" },
@@ -84,14 +84,17 @@ const front = (designs, of) => {
   return kept;
 };
 
-// How far one part's RTL was compared with the simulator: with these parameters, with others of its unit, or not.
+// How far one part's RTL was compared with the simulator: it differs, or agrees with these parameters, or its unit with others, or nobody looked.
 const status = (part) => {
+  if (part.mismatch) return ["bad", `✗ differs: ${part.mismatch}`];
   if (known(part.verified)) return ["known", `✓ ${figure(part.verified)} vectors`];
   if (known(part.verified_unit)) return ["weak", `other parameters: ${figure(part.verified_unit)} vectors`];
   return ["weak", "not compared"];
 };
 const compared = (design) => {
   const parts = design.parts[state.target] ?? [];
+  const differing = parts.filter((part) => part.mismatch).length;
+  if (differing) return `✗ ${differing} differ`;
   if (!parts.some((part) => known(part.verified) || known(part.verified_unit))) return "not compared";
   return `${parts.filter((part) => known(part.verified)).length} of ${parts.length} parts`;
 };

@@ -21,9 +21,10 @@ const figures = (design) => {
     found.missing?.length ? `unknown: ${found.missing.join(", ")}` : known(found.dsps) && cost.key === "luts" ? `${figure(found.dsps)} DSP` : cost.unit && cost.unit !== "NAND2" ? cost.unit : ""]);
   if (known(found.area_um2) && cost?.key !== "area_um2") told.push(["area, µm²", figure(found.area_um2), "standard cells, no wires"]);
   if (known(found.fmax_mhz)) told.push(["Fmax", `${figure(found.fmax_mhz)} MHz`, `slowest: ${found.slowest}`]);
-  if (known(design.weight_kib)) told.push(["weights", `${figure(design.weight_kib)} KiB`, "as the program stores them"]);
-  if (known(found.energy)) told.push(["energy of an image", figure(found.energy), "relative, see the limits"]);
-  if (parts.length) told.push(["RTL compared with sim", compared(design), "with exactly these parameters"]);
+  if (known(design.weight_kib)) told.push(["weights", `${figure(design.weight_kib)} KiB`, "at their widths, without biases"]);
+  if (known(found.energy)) told.push(["energy of an image", `${figure(found.energy)} pJ`, "relative, of the units measured"]);
+  const differs = parts.some((part) => part.mismatch);
+  if (parts.length) told.push(["RTL compared with sim", compared(design), differs ? "see the parts below" : "with exactly these parameters"]);
   // Two rows of equal length where one would be too long.
   byId("design-figures").style.setProperty("--columns", told.length > 6 ? Math.ceil(told.length / 2) : told.length);
   byId("design-figures").replaceChildren(...told.map(([name, value, note]) =>
@@ -39,9 +40,13 @@ const parts = (design) => {
   byId("parts-tools").textContent = `Of all copies of a unit. ${tools.join("; ")}`;
   bars("plot-parts", sized.map((part) => ({ unit: part.unit, label: part.unit, note: `× ${figure(part.copies)}${part.edge ? ", edge" : ""}`, value: part[cost] * part.copies })));
   const energy = listed.some((part) => known(part.energy)), clocked = listed.some((part) => known(part.fmax_mhz)), covered = area(design)?.energy_parts;
-  byId("energy-note").hidden = !energy && !covered;
-  byId("energy-note").textContent = `Energy is relative and for comparison only${Array.isArray(covered) ? `; measured on ${covered.join(", ")}, the other units are left out of its sum` : ""}.`;
-  const head = ["Unit", "Copies", ...resources.map((one) => `${one.name}${one.unit && one.unit !== "NAND2" ? `, ${one.unit}` : ""}, each`), ...(energy ? ["Energy, relative"] : []), ...(clocked ? ["Fmax, MHz"] : []), "RTL = sim", "Tools", "Runs"];
+  byId("energy-note").hidden = !energy;
+  byId("energy-note").textContent = `Energy is relative: for comparing designs, not for a battery. ${covered?.length ? `In an image's sum: ${covered.join(", ")}; no other unit.` : ""}`;
+  const buffers = area(design)?.buffers ?? [];
+  byId("buffers-note").hidden = !buffers.length;
+  byId("buffers-note").textContent = `Buffers, by their capacity and in no sum: ${buffers.map(({ name, kbit, block_rams: blocks }) =>
+    `${name} ${figure(kbit)} kbit${known(blocks) ? `, at least ${figure(blocks)} block RAM` : ""}`).join("; ")}.`;
+  const head = ["Unit", "Copies", ...resources.map((one) => `${one.name}${one.unit && one.unit !== "NAND2" ? `, ${one.unit}` : ""}, each`), ...(energy ? ["Energy, pJ an operation"] : []), ...(clocked ? ["Fmax, MHz"] : []), "RTL = sim", "Tools", "Runs"];
   const column = (text, at) => { const cell = node("th", at && at < head.length - 3 ? "n" : "", text); cell.scope = "col"; return cell; };
   const number = (value) => node("td", "n", figure(value));
   byId("parts").replaceChildren(node("thead", "", node("tr", "", ...head.map(column))), node("tbody", "", ...listed.map((part) => {

@@ -38,13 +38,27 @@ const table = () => {
     return (typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y) * (state.up ? 1 : -1);
   };
   const body = node("tbody", "", ...designs.sort(order).map((design) => {
-    const cells = listed.map(([key, , value], at) => (at ? node("td", "n", shownValue(key, value(design), design)) : node("td", "", mark(design.scheme), link(design.run))));
+    const cells = listed.map(([key, , value], at) => {
+      const told = shownValue(key, value(design), design);
+      return at ? node("td", told.startsWith("✗") ? "n bad" : "n", told) : node("td", "", mark(design.scheme), link(design.run));
+    });
     const line = node("tr", best.has(design.run) ? "front" : "", ...cells);
     line.addEventListener("click", () => { location.hash = `design=${encodeURIComponent(design.run)}`; });
     return line;
   }));
   byId("table").replaceChildren(node("thead", "", heading(listed)), body);
   byId("count").textContent = `${designs.length} of ${sweep.designs.length}; bold: not beaten in ${name} and accuracy`;
+};
+
+// What was checked of all designs together, on the chosen target.
+const verdict = () => {
+  const parts = sweep.designs.flatMap((design) => design.parts[state.target] ?? []), seen = parts.filter((part) => known(part.verified)).length;
+  const wrong = parts.filter((part) => part.mismatch).length, inexact = sweep.designs.filter((design) => !design.exact).length;
+  const told = inexact ? `✗ sim differs from the reference in ${inexact} designs` : wrong ? `✗ RTL of ${wrong} parts differs`
+    : seen ? `✓ RTL = sim for ${figure(seen)} of ${figure(parts.length)} parts` : "✓ sim = int64 reference";
+  byId("verdict").textContent = told;
+  byId("verdict").className = `pill ${inexact || wrong ? "bad" : "good"}`;
+  byId("verdict").hidden = !sweep.designs.length;
 };
 
 const csv = () => {
@@ -79,6 +93,7 @@ const retarget = () => {
   if (!axes().some(({ key }) => key === state.axis)) state.axis = target()?.cost ?? axes()[0].key;
   fill(byId("axis"), axes().map(({ key, name }) => [key, name]), state.axis);
   document.querySelectorAll("[data-target]").forEach((part) => { part.hidden = part.dataset.target !== state.target; });
+  verdict();
   all();
 };
 // The address names the design, so that Back closes it and a link opens it.
