@@ -90,6 +90,16 @@ def test_the_table_of_all_codes_gives_what_the_kernel_calculates(
     assert np.array_equal(looked_up, calculated)
 
 
+@pytest.mark.parametrize("out_bits", [8, 9, 16, 17])
+def test_codes_of_any_width_are_looked_up_whole(monkeypatch: pytest.MonkeyPatch, out_bits: int) -> None:
+    """Tables are of 8 or 16 bits; a wider code is calculated."""
+    spec = unit(in_bits=out_bits + 1, frac_bits=0, table_frac_bits=0, zero_point=0, out_bits=out_bits)
+    monkeypatch.setattr(gelu, "_TABLE_WORTH", 0)
+    h = [spec.inputs["h"].format.max_code, 0]
+    assert spec.compute(np.array(h)).tolist() == [definition(spec, n) for n in h]
+    assert definition(spec, h[0]) >= 2 ** (out_bits - 1)
+
+
 def test_a_planted_fault_in_the_look_up_is_seen(mutate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = unit()
     h = every_input(spec)[1:]
