@@ -39,8 +39,9 @@ const table = () => {
   };
   const body = node("tbody", "", ...designs.sort(order).map((design) => {
     const cells = listed.map(([key, , value], at) => {
+      if (!at) return node("td", "", mark(design.scheme), link(design.run));
       const told = shownValue(key, value(design), design);
-      return at ? node("td", told.startsWith("✗") ? "n bad" : "n", told) : node("td", "", mark(design.scheme), link(design.run));
+      return node("td", told.startsWith("✗") ? "n bad" : "n", told);
     });
     const line = node("tr", best.has(design.run) ? "front" : "", ...cells);
     line.addEventListener("click", () => { location.hash = `design=${encodeURIComponent(design.run)}`; });
