@@ -20,6 +20,47 @@ _ALIGNED = 64
 
 
 @numba.njit(cache=True, nogil=True)
+def _lay_out(weights, frac_bits, terms):  # type: ignore[no-untyped-def]
+    """`terms[block, k, n] = weights[k, block · WIDTH + n] << frac_bits`: the columns of a block side by side."""
+    for k in range(len(weights)):
+        for block in range(len(terms)):
+            some = weights[k, block * WIDTH : (block + 1) * WIDTH]
+            term = terms[block, k]
+            for n in range(some.size):
+                term[n] = np.int64(some[n]) << frac_bits
+
+
+@numba.njit(cache=True, nogil=True)
+def _list_row(line, none, steps, longest, nothing, offsets, amounts, counts):  # type: ignore[no-untyped-def]
+    """Lists the terms of a row of codes by parity, each list filled up with the term at `nothing`, which is 0."""
+    for parity in range(steps):
+        listed = list_terms(
+            line, np.int32(none), np.int32(steps), np.int32(parity), np.int32(longest),
+            np.int32(WIDTH), offsets[parity], amounts[parity],
+        )  # fmt: skip
+        offsets[parity, listed : listed + UNROLLED] = nothing
+        amounts[parity, listed : listed + UNROLLED] = 0
+        counts[parity] = listed
+
+
+@numba.njit(cache=True, nogil=True)
+def _join_row(even, odd, root, root_frac_bits, out):  # type: ignore[no-untyped-def]
+    """`out = even + odd · root / 2^root_frac_bits`, HALF_UP; returns the smallest and the largest of them.
+
+    The product may exceed 64 bits, its high and low part do not: one has 47 bits, the root 16.
+    """
+    half, mask = (np.int64(1) << root_frac_bits) >> 1, (np.int64(1) << root_frac_bits) - 1
+    low, high = np.int64(np.iinfo(np.int64).max), np.int64(np.iinfo(np.int64).min)
+    for n in range(out.size):
+        times = np.int64(odd[n])
+        rounded = ((times & mask) * root + half) >> root_frac_bits
+        joined = np.int64(even[n]) + (times >> root_frac_bits) * root + rounded
+        low, high = min(low, joined), max(high, joined)
+        out[n] = joined
+    return low, high
+
+
+@numba.njit(cache=True, nogil=True)
 def _joined_sums(codes, w, frac_bits, none, steps, root, root_frac_bits, longest, acc):  # type: ignore[no-untyped-def]
     """`acc[g, m, n] = E + O · root / 2^root_frac_bits`, HALF_UP; returns the smallest and the largest of them.
 
@@ -33,51 +74,32 @@ def _joined_sums(codes, w, frac_bits, none, steps, root, root_frac_bits, longest
     columns = w.shape[2]
     blocks = (columns + WIDTH - 1) // WIDTH
     # One more term, 0, is what fills up the lists.
-    size = (depth + 1) * WIDTH
-    room = np.zeros(blocks * size + _ALIGNED, longest.dtype)
+    size = blocks * (depth + 1) * WIDTH
+    room = np.zeros(size + _ALIGNED, longest.dtype)
     start = (-np.int64(room.ctypes.data) & (_ALIGNED - 1)) // room.itemsize
-    terms = room[start : start + blocks * size]
+    terms = room[start : start + size].reshape(blocks, depth + 1, WIDTH)
     line = np.full((depth + LANES - 1) // LANES * LANES, none, np.int32)
     offsets = np.empty((_ROWS, 2, line.size + LANES), np.int32)
     amounts = np.empty((_ROWS, 2, line.size + LANES), np.int32)
     counts = np.zeros((_ROWS, 2), np.int64)
     sums = np.zeros((_ROWS, 2, blocks * WIDTH), longest.dtype)
-    half, mask = (np.int64(1) << root_frac_bits) >> 1, (np.int64(1) << root_frac_bits) - 1
     low, high = np.int64(np.iinfo(np.int64).max), np.int64(np.iinfo(np.int64).min)
     for group in range(groups):
-        for k in range(depth):
-            for block in range(blocks):
-                some = w[group, k, block * WIDTH : (block + 1) * WIDTH]
-                term = terms[block * size + k * WIDTH :]
-                for n in range(some.size):
-                    term[n] = np.int64(some[n]) << frac_bits
+        _lay_out(w[group], frac_bits, terms)
         for first in range(0, rows, _ROWS):
             count = min(rows - first, _ROWS)
             for m in range(count):
                 line[:depth] = codes[group, first + m]
-                for parity in range(steps):
-                    listed = list_terms(
-                        line, np.int32(none), np.int32(steps), np.int32(parity), np.int32(longest[0]),
-                        np.int32(WIDTH), offsets[m, parity], amounts[m, parity],
-                    )  # fmt: skip
-                    offsets[m, parity, listed : listed + UNROLLED] = depth * WIDTH
-                    amounts[m, parity, listed : listed + UNROLLED] = 0
-                    counts[m, parity] = listed
+                _list_row(line, none, steps, longest[0], depth * WIDTH, offsets[m], amounts[m], counts[m])
             for block in range(blocks):
-                of_block = terms[block * size : (block + 1) * size]
+                of_block = terms[block].reshape(-1)
                 for m in range(count):
                     for parity in range(steps):
                         total = sums[m, parity, block * WIDTH : (block + 1) * WIDTH]
                         add_terms(of_block, offsets[m, parity], amounts[m, parity], counts[m, parity], total)
             for m in range(count):
-                even, odd, out = sums[m, 0], sums[m, 1], acc[group, first + m]
-                for n in range(columns):
-                    # The product may exceed 64 bits, its high and low part do not: one has 47 bits, the root 16.
-                    times = np.int64(odd[n])
-                    rounded = ((times & mask) * root + half) >> root_frac_bits
-                    joined = np.int64(even[n]) + (times >> root_frac_bits) * root + rounded
-                    low, high = min(low, joined), max(high, joined)
-                    out[n] = joined
+                least, most = _join_row(sums[m, 0], sums[m, 1], root, root_frac_bits, acc[group, first + m])
+                low, high = min(low, least), max(high, most)
     return low, high
 
 

@@ -6,7 +6,7 @@ follow, for vectors of 64 bytes. Those LLVM breaks down for a processor that has
 
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload

@@ -24,6 +24,7 @@ WIDE = {
     "sim.accumulation._saturated_list": (TABLE, TABLE, ONE, FLAT, FLAGS, ONE, ONE, TABLE, FLAG_TABLE),
     "sim.accumulation._saturated_shifts": (CUBE, TABLE, CUBE, ONE, ONE, SUMS, FLAG_CUBE),
     "sim.log2_products._joined_sums": (CUBE, CUBE, *(ONE,) * 5, FLAT, CUBE),
+    "sim.units.gelu._look_up": (FLAT, ONE, FLAT, FLAT),
     "sim.products._wide_products": (CUBE, CUBE, FLAT, CUBE),
     "sim.digits._split": (CUBE, TABLE, ONE, SUMS, TABLE),
     "sim.digits._join": (types.int32[:, :, :, :, ::1], TABLE, TABLE, TABLE, CUBE),
