@@ -25,6 +25,7 @@ from sim.unit import Unit
 from sim.units.requantizer import Requantizer
 from sim.units.residual_adder import ResidualAdder
 from sim.units.threshold_encoder import ThresholdEncoder
+from sim.units.token_encoder import TokenEncoder
 
 NARROW: dict[str, Unit] = {
     "leading_one": LeadingOne(bits=11),
@@ -41,12 +42,24 @@ NARROW: dict[str, Unit] = {
     "log2_encoder": replace(entry("log2_encoder").report.SWEEP[1], in_bits=8, unity=6, thresholds=(153, 216)),
     "mac": entry("mac").report.SWEEP[5],
     "two_scale_mac": entry("two_scale_mac").report.SWEEP[6],
+    "token_scaler": entry("token_scaler").report.SWEEP[0],
 }
 """A spec of each unit that takes seconds; those of the MACs saturate or wrap."""
 
 WIDER: dict[str, tuple[Unit, dict[str, Any]]] = {
     "table_mac": (entry("table_mac").report.SWEEP[0], {"w_zero_point": 9}),
     "log2_mac": (entry("log2_mac").report.SWEEP[0], {"w_zero_point": 9}),
+    "token_encoder": (
+        TokenEncoder(
+            in_bits=4,
+            in_zero_point=3,
+            threshold=5,
+            capacity=2,
+            code_bits=3,
+            offset_format=Integer(bits=12, signed=True),
+        ),
+        {"threshold": 6},
+    ),
 }
 """A spec of each unit that takes longer, and the change of a constant that shows."""
 
@@ -120,6 +133,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "log2_encoder": {"thresholds": (153, 217)},
     "mac": {"a_zero_point": 1},
     "two_scale_mac": {"shift": 4},
+    "token_scaler": {"outlier_shift": 1},
 }
 
 

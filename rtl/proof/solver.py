@@ -61,10 +61,10 @@ def programs() -> dict[str, str]:
 
 
 def models(harness: Harness, folder: Path) -> tuple[Model, Model | None]:
-    """`harness` as SMT in `folder`, and where it has products once more with any integers in their place.
+    """`harness` as SMT in `folder`, and where it has products once more with some function in multiplication's place.
 
-    A rule that holds whatever the products are holds for the products, and the solver is spared the multipliers. A
-    product of the unit and the specification's are the same integer where Yosys has found them to be the same.
+    A rule that holds whatever the function is holds for multiplication, and the solver is spared the multipliers. What
+    it knows is that equal factors have equal products, the unit's and the specification's, whenever they are formed.
 
     Raises:
         InvariantError: the unit has a memory, whose state these proofs do not follow.
@@ -74,15 +74,32 @@ def models(harness: Harness, folder: Path) -> tuple[Model, Model | None]:
     exact = _model(source, smt)
     if "(bvmul " not in smt.read_text():
         return exact, None
-    return exact, _model(source, folder / "any_products.smt2", "cutpoint t:$mul")
+    return exact, Model(smt=_any_products(smt, folder / "any_products.smt2"), registers=exact.registers)
 
 
-def _model(source: Path, smt: Path, *passes: str) -> Model:
+def _any_products(smt: Path, path: Path) -> Path:
+    """`smt` at `path`, every `bvmul` an uninterpreted function of its width, all declared in front."""
+    # Yosys gives a product a definition of its own: "(define-fun |top#9| ((state |top_s|)) (_ BitVec 8) (bvmul (.."
+    text = re.sub(
+        r"^(\(define-fun \S+ \(\(state \S+\)\) \(_ BitVec (\d+)\) \()bvmul ",
+        r"\1product_\2 ",
+        smt.read_text(),
+        flags=re.MULTILINE,
+    )
+    if "(bvmul " in text:
+        raise InvariantError(f"a product of {smt} is part of a larger definition")
+    words = (f"(_ BitVec {bits})" for bits in sorted(set(re.findall(r"\(product_(\d+) ", text))))
+    functions = [f"(declare-fun product_{word[10:-1]} ({word} {word}) {word})" for word in words]
+    path.write_text("\n".join((*functions, text)))
+    return path
+
+
+def _model(source: Path, smt: Path) -> Model:
     yosys(
         f"read_rtlil {source}",
         *("hierarchy -top top", "proc -norom", "flatten", "async2sync", "chformal -lower"),
         # Operations as narrow as they can be: a product here and the unit's become one, whichever way it was written.
-        *("opt", "wreduce", "opt -full", *passes),
+        *("opt", "wreduce", "opt -full"),
         # Without dffunmap write_smt2 refuses registers with enable or reset.
         *("dffunmap", "opt_clean", f"write_smt2 -wires {smt}"),
     )
