@@ -184,7 +184,8 @@ def write_junit(path: Path, results: Sequence[UnitVerification], mutants: Sequen
         _suite(suites, f"{result.unit}.{result.label}", result.seconds, _properties(result), result.tests)
     for row in mutants:
         counts = {"planted": row.planted, "killed": row.killed, "equivalent": row.equivalent}
-        cases = dict.fromkeys(row.survivors, "no check failed") or {"every fault is found": None}
+        cases: dict[str, str | None] = {} if row.survivors else {"every fault is found": None}
+        cases.update(dict.fromkeys(row.survivors, "no check failed"))
         _suite(suites, f"mutants.{row.file}", 0.0, counts, cases)
     ElementTree.indent(suites)
     ElementTree.ElementTree(suites).write(path, encoding="unicode", xml_declaration=True)
