@@ -138,6 +138,16 @@ def test_faults_are_killed_and_equivalents_recognised(
 
 @needs_icarus
 @pytest.mark.cosim
+def test_faults_of_the_axi_wrapper_are_killed(tmp_path: Path) -> None:
+    result = run_mutation(("token_encoder",), tmp_path, 0, files=["rtl/axi.py"], sample=8)
+    (file,) = result.files
+    assert len(file.verdicts) == 8
+    assert result.passed
+    assert file.count("killed", "simulation") > 1
+
+
+@needs_icarus
+@pytest.mark.cosim
 def test_faults_of_a_model_are_killed(tmp_path: Path) -> None:
     result = run_mutation((UNIT,), tmp_path, 0, files=[MODEL], sample=12)
     (file,) = result.files
@@ -145,9 +155,9 @@ def test_faults_of_a_model_are_killed(tmp_path: Path) -> None:
     assert {v.how for v in file.verdicts if v.status == "killed"} >= {"bits", "refused"}
 
 
-def weakened(unit: Entry, out: Path, seed: int) -> Iterator[Case]:
+def weakened(unit: Entry, out: Path, seed: int, *, axi: bool) -> Iterator[Case]:
     """Cases whose testbench is content with everything."""
-    for case in prepare(unit, out, seed):
+    for case in prepare(unit, out, seed, axi=axi):
         (case.folder / "tb.v").write_text(
             'module tb; initial begin $display("PASS"); $finish; end endmodule\n'
         )

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from inspect import signature
 from itertools import product
@@ -18,6 +18,7 @@ from golden.errors import InvariantError
 from golden.formats import Integer
 from reports.mutation.batches import batches
 from reports.registry import Entry
+from rtl.axi import AxiStream
 from rtl.testbench import verilog_testbench
 from rtl.verilog import rtlil_text, verilog
 from sim.unit import Beats, Unit
@@ -25,6 +26,8 @@ from sim.unit import Beats, Unit
 TOP = "unit"
 LENGTHS = (1, 2, 3, 5, 16, 24, 64, 192, 197)
 """Arguments at which a spec's closed form of cycles is held to what it was."""
+SHORT = 12
+"""Longest row of a case beside those of the sweep: its memory is small enough for proofs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,27 +48,32 @@ class Case:
         return f"{self.unit}/{self.label}"
 
 
-def prepare(unit: Entry, out: Path, seed: int) -> Iterator[Case]:
-    """The case of each spec of the unit's sweep, shortest first.
+def prepare(unit: Entry, out: Path, seed: int, *, axi: bool = False) -> Iterator[Case]:
+    """The case of each spec of the unit's sweep, shortest first; with `axi` of the unit behind AXI4-Stream ports.
 
     Outputs due are those of golden's reference, cycles due those of the model, which the simulator holds to the RTL.
     """
-    found = [
-        _prepare(unit, spec, out / "cases" / unit.name / unit.report.label(spec), seed)
-        for spec in unit.report.SWEEP
-    ]
+    specs = [*unit.report.SWEEP, *_short(unit.report.SWEEP)]
+    found = [_prepare(unit, spec, out / "cases" / unit.name, seed, axi) for spec in specs]
     yield from sorted(found, key=lambda case: case.cycles)
 
 
-def _prepare(unit: Entry, spec: Unit, folder: Path, seed: int) -> Case:
+def _short(sweep: Sequence[Any]) -> list[Any]:
+    """The first and the last spec with rows of at most `SHORT` scores, where they have longer ones."""
+    ends = [sweep[0], sweep[-1]]
+    return [replace(spec, max_length=SHORT) for spec in ends if getattr(spec, "max_length", 0) > SHORT]
+
+
+def _prepare(unit: Entry, spec: Unit, out: Path, seed: int, axi: bool) -> Case:
     label = unit.report.label(spec)
+    folder = out / (f"{label}-axi" if axi else label)
     # The stimuli of `vitrtl verify` with this seed.
     rng = np.random.default_rng([seed, zlib.crc32(f"{unit.name} {label}".encode())])
     inputs = dict(unit.report.stimuli(spec, rng))
     outputs, timing = unit.report.reference(spec, inputs), spec.timing(**inputs)
-    component = unit.component(spec)
+    component = AxiStream(unit.component(spec)) if axi else unit.component(spec)
     folder.mkdir(parents=True, exist_ok=True)
-    files = verilog_testbench(spec, inputs, top=TOP, seed=seed)
+    files = testbench(spec, inputs, seed, axi)
     files |= {"baseline.il": rtlil_text(component, TOP), "baseline.v": verilog(component, TOP)}
     files["case.json"] = json.dumps(
         {
@@ -74,6 +82,8 @@ def _prepare(unit: Entry, spec: Unit, folder: Path, seed: int) -> Case:
             "inputs": list(inputs),
             "outputs": list(outputs),
             "closed_forms": closed_forms(spec),
+            "seed": seed,
+            "axi": axi,
         }
     )
     for name, text in files.items():
@@ -94,11 +104,17 @@ def _prepare(unit: Entry, spec: Unit, folder: Path, seed: int) -> Case:
         digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
     return Case(
         unit=unit.name,
-        label=label,
+        label=folder.name,
         folder=folder,
         digest=digest.hexdigest()[:16],
         cycles=max(int(when[-1]) for when in timing.values()) + 1,
     )
+
+
+def testbench(spec: Any, inputs: Mapping[str, Beats], seed: int, axi: bool) -> dict[str, str]:
+    """Files of the testbench, with the ports as imported now."""
+    ports = {"connect": import_module("rtl.axi").axi_instance} if axi else {}
+    return verilog_testbench(spec, inputs, top=TOP, seed=seed, **ports)
 
 
 def closed_forms(spec: Any) -> list[list[int]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.mutation.cases import TOP, closed_forms, decoded, read_batches, read_beats
+from reports.mutation.cases import TOP, closed_forms, decoded, read_batches, read_beats, testbench
 from reports.mutation.loading import plant
 from reports.mutation.proof import equivalent
 from reports.registry import class_name
@@ -85,7 +85,22 @@ def _check(case: Path, scratch: Path, *, model: bool) -> bool:
     spec = _spec(case)
     if model:
         _check_model(spec, _about(case), case, import_module("sim.unit").Beats)
-    return _check_hardware(_component(case, spec), case, scratch)
+    component = _component(case, spec)
+    bench = _axi_testbench(spec, case, scratch.with_name("testbench")) if _about(case)["axi"] else case
+    return _check_hardware(component, case, bench, scratch)
+
+
+def _axi_testbench(spec: Any, case: Path, folder: Path) -> Path:
+    """Where the testbench is: with the case, or in `folder` if the faulty module makes another one."""
+    about = _about(case)
+    inputs = read_beats(case, about["inputs"], import_module("sim.unit").Beats)
+    files = testbench(spec, inputs, about["seed"], axi=True)
+    if all((case / name).read_text() == text for name, text in files.items()):
+        return case
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
 
 
 def _about(case: Path) -> dict[str, Any]:
@@ -101,7 +116,8 @@ def _spec(case: Path) -> Any:
 def _component(case: Path, spec: Any) -> Any:
     """The hardware of the case's unit."""
     unit = _about(case)["unit"]
-    return getattr(import_module(f"rtl.units.{unit}"), class_name(unit))(spec)
+    component = getattr(import_module(f"rtl.units.{unit}"), class_name(unit))(spec)
+    return import_module("rtl.axi").AxiStream(component) if _about(case)["axi"] else component
 
 
 def _check_model(spec: Any, about: dict[str, Any], case: Path, beats: Any) -> None:
@@ -132,15 +148,15 @@ def _check_batch(spec: Any, batch: Mapping[str, Codes]) -> None:
             raise Killed("bits", "the count of overflows differs")
 
 
-def _check_hardware(component: Any, case: Path, scratch: Path) -> bool:
-    """Whether there is a difference that the testbench does not see."""
+def _check_hardware(component: Any, case: Path, bench: Path, scratch: Path) -> bool:
+    """Whether there is a difference that the testbench in folder `bench` does not see."""
     tools = import_module("rtl.verilog")
-    if tools.rtlil_text(component, TOP) == (case / "baseline.il").read_text():
+    if bench == case and tools.rtlil_text(component, TOP) == (case / "baseline.il").read_text():
         return False
     text = tools.verilog(component, TOP)
-    if text == (case / "baseline.v").read_text():
+    if bench == case and text == (case / "baseline.v").read_text():
         return False
-    simulate(text, case, scratch)
+    simulate(text, bench, scratch)
     return True
 
 

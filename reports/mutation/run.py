@@ -14,7 +14,7 @@ from reports.mutation.cases import Case, prepare
 from reports.mutation.operators import Mutant, mutants
 from reports.mutation.pool import answers
 from reports.mutation.table import EQUIVALENT, KILLED, SURVIVED, FileResult, MutationResult, Verdict
-from reports.mutation.targets import targets
+from reports.mutation.targets import AXI, targets
 from reports.progress import bar, track
 from reports.registry import entry, unit_names
 
@@ -52,17 +52,19 @@ def run_mutation(
     if not shutil.which("iverilog"):
         raise UserError("the mutation run needs Icarus Verilog: apt install iverilog")
     root = snapshot(root or Path(rtl.__file__).resolve().parents[1], out.resolve() / "sources")
-    names = sorted(set(units)) or unit_names()
-    entries = [entry(name) for name in names]
+    names = [entry(name).name for name in sorted(set(units)) or unit_names()]
     judged_by = _chosen(targets(root, names), layers, files)
-    needed = {name for judges in judged_by.values() for name in judges}
-    used = [one for one in entries if one.name in needed]
-    cases = {one.name: list(prepare(one, out.resolve(), seed)) for one in track("Cases", used, len(used))}
+    wanted = sorted({(name, path == AXI) for path, judges in judged_by.items() for name in judges})
+    cases = {
+        (name, axi): list(prepare(entry(name), out.resolve(), seed, axi=axi))
+        for name, axi in track("Cases", wanted, len(wanted))
+    }
     faults = {path: mutants(root, path) for path in judged_by}
     planted = {path: _sampled(found, sample) for path, found in faults.items()}
-    run = _Run(
-        root, out / "mutants.jsonl", {path: _ordered(cases, judges) for path, judges in judged_by.items()}
-    )
+    judging = {
+        path: _ordered([cases[name, path == AXI] for name in judges]) for path, judges in judged_by.items()
+    }
+    run = _Run(root, out / "mutants.jsonl", judging)
     found = run.verdicts([mutant for chosen in planted.values() for mutant in chosen], workers)
     result = MutationResult(
         files=tuple(
@@ -104,10 +106,9 @@ def _sampled(found: list[Mutant], sample: int | None) -> list[Mutant]:
     return sorted(chosen, key=lambda mutant: mutant.number)
 
 
-def _ordered(cases: Mapping[str, list[Case]], judges: Sequence[str]) -> list[Case]:
-    """The cases that judge a file: each unit's shortest, then each unit's second, and so on."""
-    ranked = [(n, place, case) for place, name in enumerate(judges) for n, case in enumerate(cases[name])]
-    return [case for _, _, case in sorted(ranked, key=lambda one: one[:2])]
+def _ordered(cases: Sequence[list[Case]]) -> list[Case]:
+    """The cases of some units, the shortest first: most faults need no long one."""
+    return sorted((case for of_unit in cases for case in of_unit), key=lambda case: case.cycles)
 
 
 class _Run:

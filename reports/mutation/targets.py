@@ -7,6 +7,9 @@ from pathlib import Path
 EXEMPT = ("sim/checks.py", "sim/products_torch.py", "rtl/verilog.py", "rtl/testbench.py")
 """Files without arithmetic or control of a unit: range checks of operands, another device's kernels, netlists' text."""
 
+AXI, AXI_UNITS = "rtl/axi.py", ("mac", "token_encoder")
+"""The wrapper, which no unit imports, and the units that judge it: both have several streams, with rows and without."""
+
 
 def imports(root: Path, path: str) -> set[str]:
     """Files of `sim` and `rtl` that the file at `path` imports, by any import in it."""
@@ -51,4 +54,6 @@ def targets(root: Path, units: Sequence[str]) -> dict[str, list[str]]:
         for path, names in judges.items()
         if Path(path).parent.name != "units" or Path(path).stem in units
     }
+    wrapped = [name for name in AXI_UNITS if name in units]
+    kept |= {AXI: wrapped} if wrapped else {}
     return dict(sorted(kept.items(), key=lambda item: (item[0].partition("/")[0] != "rtl", item[0])))
