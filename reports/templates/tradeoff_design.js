@@ -23,8 +23,8 @@ const figures = (design) => {
   if (known(found.fmax_mhz)) told.push(["Fmax", `${figure(found.fmax_mhz)} MHz`, `slowest: ${found.slowest}`]);
   if (known(design.weight_kib)) told.push(["weights", `${figure(design.weight_kib)} KiB`, "at their widths, without biases"]);
   if (known(found.energy)) told.push(["energy of an image", `${figure(found.energy)} pJ`, "relative, of the units measured"]);
-  const differs = parts.some((part) => part.mismatch);
-  if (parts.length) told.push(["RTL compared with sim", compared(design), differs ? "see the parts below" : "with exactly these parameters"]);
+  const note = parts.some((part) => part.mismatch) ? "see the parts below" : parts.some((part) => known(part.verified)) ? "with exactly these parameters" : "";
+  if (parts.length) told.push(["RTL = sim", compared(design), note]);
   // Two rows of equal length where one would be too long.
   byId("design-figures").style.setProperty("--columns", told.length > 6 ? Math.ceil(told.length / 2) : told.length);
   byId("design-figures").replaceChildren(...told.map(([name, value, note]) =>
