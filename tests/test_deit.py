@@ -3,7 +3,9 @@
 Run with `--data DIR`; the folder is described at the `data` fixture.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from golden.images import ImageFolder, calibration_batch
 from golden.lowering import lower
 from golden.model import Through, forward
 from golden.pretrained import load_model, preprocessing
+from golden.program import Program
 from golden.reference import execute
 from golden.scheme import load_scheme
 from golden.vit import Vit
@@ -28,9 +31,25 @@ CALIBRATION = 8
 """Images: fewer than a scheme asks for, since neither claim depends on how good the ranges are."""
 IMAGES = 8
 SCHEMES = ("repq", "tsptq", "dopq", "adfq", "uniform", "fqvit", "ptq4vit")
-TIED = 0.1
-"""Share of codes that may differ at a 3-bit product with V: sums of so few levels fall on ties of HALF_UP and
-HALF_EVEN by the thousand where the factor is near a quarter (`uniform`: 7 to 9 %, docs/fidelity.md)."""
+NEAR_A_TIE = 2**-10
+"""Of a code: a factor's 17 bits leave the value of a 7-bit code uncertain by so much."""
+
+
+def near_ties(program: Program, site: str, tensors: Mapping[str, Any]) -> int:
+    """Codes of a site that a requantizer makes of an accumulator near a tie: HALF_UP and HALF_EVEN part there.
+
+    Sums of so few levels fall on ties by the thousand where the factor is near a simple fraction: 3/46 makes 1.5
+    codes of 23 (docs/fidelity.md).
+    """
+    makers = {operation.output: operation for operation in program.operations}
+    maker = makers[site]
+    while maker.unit == "move":
+        maker = makers[maker.inputs["x"]]
+    if maker.unit != "requantizer":
+        return 0
+    constants = {name: program.constants.get(source) for name, source in maker.inputs.items()}
+    scaled = tensors[maker.inputs["acc"]] * constants["multiplier"] / 2.0 ** constants["shift"]
+    return int((abs(scaled % 1 - 0.5) <= NEAR_A_TIE).sum())
 
 
 @pytest.fixture(scope="module")
@@ -79,5 +98,5 @@ def test_every_integer_and_every_site(scheme: str, bits: int, model: tuple[Vit, 
     assert max(site.largest for site in found) <= 1
     for site in found:
         # Half a percent, and two codes: the class token's norm has 192.
-        most = TIED if bits == 3 and site.site.endswith("proj_input") else 0.005
-        assert site.different <= most * site.codes + 2, site
+        explained = near_ties(program, site.site, simulated)
+        assert site.different <= 0.005 * site.codes + 2 + explained, site
