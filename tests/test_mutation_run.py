@@ -79,6 +79,16 @@ def test_faults_are_planted_in_arithmetic_and_control_alone(tmp_path: Path) -> N
     ]
 
 
+def test_a_fault_is_the_same_until_the_code_is_another(tmp_path: Path) -> None:
+    def keys(text: str) -> list[str]:
+        (tmp_path / "source.py").write_text(text)
+        return [mutant.key for mutant in mutants(tmp_path, "source.py")]
+
+    known = keys(SOURCE)
+    assert keys(SOURCE.replace("No fault in 5.", "None.\n\n    At all.")) == known  # a comment moves no fault
+    assert not set(keys(SOURCE.replace("x & 6", "x & 9"))) & set(known)
+
+
 @pytest.mark.parametrize("path", [HARDWARE, "rtl/row.py", "sim/log_domain.py"])
 def test_every_fault_changes_the_module_in_one_place(path: str) -> None:
     text = (ROOT / path).read_text()

@@ -69,7 +69,7 @@ class Mutant:
     before: str
     after: str
     key: str
-    """Hash of the file's text and the fault."""
+    """Hash of the file's code, whatever its documentation and layout, and of the fault."""
 
     @property
     def module(self) -> str:
@@ -95,10 +95,10 @@ class Site:
 def mutants(root: Path, path: str) -> list[Mutant]:
     """Every fault of the file `path` below `root`, in the order of the text."""
     text = (root / path).read_text()
-    found = []
+    code, found = ast.dump(_Undocumented().visit(ast.parse(text))), []
     for number, site in enumerate(_sites(ast.parse(text))):
         before = _brief(ast.unparse(site.node))
-        identity = f"{path}\n{number}\n{site.kind}\n{before}\n{site.after}\n{text}"
+        identity = f"{path}\n{number}\n{site.kind}\n{before}\n{site.after}\n{code}"
         found.append(
             Mutant(
                 path=path,
@@ -119,6 +119,14 @@ def planted(text: str, number: int) -> ast.Module:
     site = list(_sites(tree))[number]
     changed: ast.Module = _Planter(site).visit(tree)
     return ast.fix_missing_locations(changed)
+
+
+class _Undocumented(ast.NodeTransformer):
+    """Leaves out what is only a string."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if text else node
 
 
 class _Planter(ast.NodeTransformer):

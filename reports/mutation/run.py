@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -209,5 +209,5 @@ class _Run:
                 continue
             now = self.known.get(verdict.case) if verdict.case else self._all_digests(mutant)
             if now == verdict.digest:
-                found[verdict.key] = verdict
+                found[verdict.key] = replace(verdict, line=mutant.line)
         return found

@@ -18,7 +18,7 @@ class Verdict:
     """What became of one mutant."""
 
     key: str
-    """Hash of the file's text and the fault."""
+    """Hash of the file's code and the fault."""
     path: str
     line: int
     change: str
