@@ -216,6 +216,33 @@ def test_a_limit_is_accepted_and_what_is_beyond_it_refused(unit: str, name: str,
             spec(unit, name, value)
 
 
+@pytest.mark.parametrize(
+    ("a", "zero_point", "fits"),
+    [
+        # Times 2^31 of w: 2^29 and 2^30 − 1 leave 61 bits, 2^30 is one too many, wherever the zero point puts it.
+        (Integer(bits=30, signed=True), 0, True),
+        (Integer(bits=30, signed=False), 0, True),
+        (Integer(bits=31, signed=True), 0, False),
+        (Integer(bits=30, signed=True), 1 << 29, False),
+        (Integer(bits=30, signed=True), (1 << 29) - 1, True),
+        (Integer(bits=30, signed=True), -(1 << 29) - 1, False),
+        (Integer(bits=30, signed=True), -(1 << 29), True),
+    ],
+)
+def test_a_product_has_61_bits_at_most(a: Integer, zero_point: int, fits: bool) -> None:
+    given = {
+        **UNITS["mac"].base,
+        "a_format": a,
+        "a_zero_point": zero_point,
+        "w_format": Integer(bits=32, signed=True),
+    }
+    if fits:
+        assert entry("mac").model(**given)
+    else:
+        with pytest.raises(ValueError, match=r"a product of a .* and w .* exceeds 62 bits"):
+            entry("mac").model(**given)
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_streams_are_as_wide_as_they_should_be(unit: str) -> None:
     assert streams(entry(unit).model(**UNITS[unit].base)) == UNITS[unit].ports

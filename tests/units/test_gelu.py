@@ -204,6 +204,15 @@ def test_formats_hold_what_occurs() -> None:
     assert (spec.entry_format.max_code, str(spec.slope_format)) == (511, "s10")
 
 
+def test_formats_are_no_wider_than_they_must_be() -> None:
+    """Slopes of 5, −7 and −2; 2^8 at the top and −9 below 0."""
+    spec = unit(in_bits=8, table_frac_bits=1, table=(4, 9, 2, 0))
+    formats = (spec.entry_format, spec.slope_format, spec.rectified_format)
+    assert [str(format) for format in formats] == ["u4", "s4", "s10"]
+    assert str(unit(table=(0, 0)).entry_format) == "u1"
+    assert str(unit(table=(1, 0)).slope_format) == "s1"
+
+
 def test_streams_agree_with_whole_tensors() -> None:
     spec = unit(in_bits=6, table_step=2)
     h = every_input(spec)

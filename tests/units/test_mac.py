@@ -425,3 +425,9 @@ def test_cycles_are_those_of_the_last_handshake(rows: int, length: int) -> None:
     beats = Beats(np.zeros((rows * length, 1), np.int64), np.arange(1, rows * length + 1) % length == 0)
     bias = Beats(np.zeros((rows, 1), np.int64), np.ones(rows, np.bool_))
     assert spec.cycles(rows, length) == spec.timing(a=beats, w=beats, bias=bias)["o"][-1] + 1
+
+
+def test_weights_are_prepared_and_other_operands_are_not() -> None:
+    spec, codes = unit(), np.array([[1, 2]])
+    assert spec.prepare("a", codes) is codes
+    assert isinstance(spec.prepare("w", codes), products.Operand)
