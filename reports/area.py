@@ -55,7 +55,6 @@ def _whole(amount: float | None) -> int | None:
 
 
 def _row(point: AreaPoint, area: Area) -> UnitArea:
-    versions = {tool: text.partition(": ") for tool, text in area.tools.items()}
     return UnitArea(
         unit=point.unit,
         spec=point.label,
@@ -66,6 +65,6 @@ def _row(point: AreaPoint, area: Area) -> UnitArea:
         brams=area.block_rams,
         carries=_whole(area.carries),
         fmax_mhz=area.fmax_mhz,
-        tools=", ".join(f"{tool} {version}" for tool, (version, _, _) in versions.items()),
-        flags="; ".join(f"{tool} {flags}" for tool, (_, _, flags) in versions.items()),
+        tools=area.versions,
+        flags=area.flags,
     )

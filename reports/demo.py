@@ -1,14 +1,19 @@
-"""`vitrtl demo`: the whole line on the digits model: integers, RTL on the real scores, area, a report."""
+"""`vitrtl demo`: the whole line on the digits model: integers, RTL on the real scores, area, a report, a sweep."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from reports.area import AreaPoint, measure_points
-from reports.choice import Bits, Choice
+from reports.choice import Bits, Choice, writable
 from reports.commands import publish, report_failures, results_of
 from reports.evaluation import Evaluation, Run
 from reports.program_check import PARALLEL, Check, checks_of, run_checks, table_row
+from reports.progress import console
+from reports.synthesis import SynthesisError
+from reports.synthesis.tools import package_version
+from reports.tradeoff.request import request_of
+from reports.tradeoff.sweep import run_tradeoff
 from reports.workload import load_workload
 from rtl.cosim.runner import find_simulator
 from sim.accelerator import Accelerator
@@ -19,6 +24,8 @@ REAL_ROWS = 48
 """Rows of the model's scores per softmax, beside some 20 directed ones."""
 DEIT_TOKENS = 197
 """Row length of DeiT at 224 pixels, for an area that compares with other work."""
+SWEPT = ("repq", "dopq", "tsptq", "uniform")
+"""Schemes of the sweep: logarithms, tangent codes, two scales, uniform codes after the softmax."""
 
 
 def run_demo(out: Path, seed: int) -> bool:
@@ -43,7 +50,34 @@ def run_demo(out: Path, seed: int) -> bool:
     )
     publish(results_of("demo", workload, tables, evaluation.accelerator, *RUNS), out)
     exact = all(row.differing == 0 for row in tables.exactness)
-    return exact and all(finding.passed for finding in findings)
+    swept = _sweep(out, seed)
+    return exact and all(finding.passed for finding in findings) and swept
+
+
+def _sweep(out: Path, seed: int) -> bool:
+    """Four datapaths at W4/A4 side by side, in `out/tradeoff`; without Yosys a line says what is missing."""
+    try:
+        package_version("pyosys")
+    except SynthesisError as error:
+        console.print(f"no trade-off: {error}", highlight=False, markup=False)
+        return True
+    console.print("four datapaths at W4/A4 side by side, as vitrtl tradeoff does:", highlight=False)
+    writable(out / "tradeoff")
+    return run_tradeoff(
+        request_of(
+            Choice(model="vitrtl_digits", seed=seed),
+            cache=out / "synthesis",
+            processes=None,
+            schemes=SWEPT,
+            widths=((4, 4),),
+            accelerators=(),
+            targets=("xcup",),
+            liberty=None,
+            out=out / "tradeoff",
+            batch_size=90,
+            checked_images=2,
+        )
+    )
 
 
 def _checks(run: Run) -> Iterator[Check]:

@@ -153,7 +153,8 @@ def run(monkeypatch: pytest.MonkeyPatch, out: Path, *options: str) -> int:
     monkeypatch.setattr(
         "sys.argv",
         ["vitrtl", "tradeoff", "--scheme", "repq", "--bits", "4", "--target", "xcup", "--jobs", "1",
-         "--check-images", "1", "--batch-size", "90", "--cache", str(out / "cache"), "--out", str(out), *options],
+         "--check-images", "1", "--batch-size", "90", "--cache", str(out / "cache"), "--out", str(out),
+         *(options or ["--no-verify"])],
     )  # fmt: skip
     with pytest.raises(SystemExit) as stopped:
         main()

@@ -32,7 +32,19 @@ def tradeoff(
         typer.Option(help="ecp5, ice40, xc7, xcup or asic, any number of times; default: ecp5, xcup"),
     ] = None,
     liberty: Annotated[
-        Path | None, typer.Option(help="Liberty file of the standard cells of target asic")
+        Path | None, typer.Option(help="Liberty file of the standard cells of target asic; energies, too")
+    ] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="compare the RTL of what is synthesised with its model; default: where Verilator and g++ are",
+            show_default=False,
+        ),
+    ] = None,
+    verification: Annotated[
+        list[Path] | None,
+        typer.Option(help="results.json of vitrtl verify, any number of times: what it compared counts, too"),
     ] = None,
     limit: Limit = None,
     out: Annotated[
@@ -53,7 +65,13 @@ def tradeoff(
 ) -> None:
     """Accuracy, cycles and area of schemes × widths × accelerators, on one page; what is measured is never lost."""
     at_least_one(batch_size=batch_size, check_images=check_images, jobs=1 if jobs is None else jobs)
-    from reports.tradeoff.request import parse_targets, parse_widths, request_of
+    from reports.tradeoff.request import (
+        parse_targets,
+        parse_verification,
+        parse_verify,
+        parse_widths,
+        request_of,
+    )
 
     request = request_of(
         Choice(
@@ -75,6 +93,8 @@ def tradeoff(
         out=out,
         batch_size=batch_size,
         checked_images=check_images,
+        verify=parse_verify(verify),
+        verification=parse_verification(tuple(verification or ())),
     )
     writable(out)
     from reports.tradeoff.sweep import run_tradeoff

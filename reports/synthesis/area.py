@@ -14,6 +14,10 @@ class SynthesisError(RuntimeError):
     """A figure cannot be had: a tool failed or is missing, a file is bad, a cell has no cost; one line says which."""
 
 
+class ToolStoppedError(SynthesisError):
+    """A tool was killed or took too long, which says nothing about what it was given."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Area:
     """Size of one unit on one target; what the target has not, or cannot tell, is None and never 0."""
@@ -40,3 +44,13 @@ class Area:
     """Cell type -> count, as the tool reports."""
     tools: Mapping[str, str]
     """Tool -> version and flags; for standard cells also the Liberty file and how NAND2 was found in it."""
+
+    @property
+    def versions(self) -> str:
+        """Such as `yosys 0.70, nextpnr-ecp5 0.11.1`."""
+        return ", ".join(f"{tool} {text.partition(': ')[0]}" for tool, text in self.tools.items())
+
+    @property
+    def flags(self) -> str:
+        """Such as `yosys synth_ecp5 -top unit; nextpnr-ecp5 --85k`."""
+        return "; ".join(f"{tool} {text.partition(': ')[2]}" for tool, text in self.tools.items())

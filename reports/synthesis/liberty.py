@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.synthesis.area import SynthesisError
+from reports.synthesis.area import SynthesisError, ToolStoppedError
 from reports.synthesis.fpga import read_json
 from reports.synthesis.functions import Logic, UnknownFunctionError, logic_of
 from reports.synthesis.tools import workspace, yosys
@@ -97,6 +97,8 @@ def _modules(text: str, path: str) -> str:
         (folder / FILE).write_text(text)
         try:
             yosys(folder, f"read_liberty -ignore_miss_func {FILE}", "write_json cells.json")
+        except ToolStoppedError:
+            raise
         except SynthesisError as error:
             raise SynthesisError(f"{path} is no Liberty file that Yosys reads: {error}") from error
         modules = read_json(folder / "cells.json")["modules"]

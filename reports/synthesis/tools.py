@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from reports.synthesis.area import SynthesisError
+from reports.synthesis.area import SynthesisError, ToolStoppedError
 
 TIMEOUT_S = 3600.0
 """Longest run of one tool; 30,000 LUTs take nextpnr five minutes."""
@@ -54,14 +54,14 @@ def run_tool(
         try:
             log, _ = process.communicate(text, timeout=timeout)
         except subprocess.TimeoutExpired as error:
-            raise SynthesisError(f"{tool} was stopped, it took more than {timeout:g} s") from error
+            raise ToolStoppedError(f"{tool} was stopped, it took more than {timeout:g} s") from error
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode < 0:
         name = signal.Signals(-process.returncode).name
         memory = "; there may have been too little memory" if name == "SIGKILL" else ""
-        raise SynthesisError(f"{tool} was killed by {name}{memory}")
+        raise ToolStoppedError(f"{tool} was killed by {name}{memory}")
     if process.returncode:
         raise SynthesisError(f"{tool} failed with {process.returncode}: {error_line(log)}")
     return log

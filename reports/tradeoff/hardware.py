@@ -10,9 +10,12 @@ from rich.markup import escape
 from reports.progress import bar, console
 from reports.registry import entry
 from reports.synthesis import Area, Job, SynthesisError, Target, synthesize_all
+from reports.tradeoff.comparison import Comparison, ComparisonJob, compare_all
 from reports.tradeoff.needs import Need, fit
 from reports.tradeoff.points import SweptPoint
 from reports.tradeoff.rows import DesignPart
+from reports.tradeoff.status import Status, statuses
+from reports.verification_rows import UnitVerification
 from sim.accelerator import Accelerator
 from sim.unit import Unit
 
@@ -36,6 +39,14 @@ class Wanted(Protocol):
     def processes(self) -> int:
         """Tools at a time."""
 
+    @property
+    def verify(self) -> bool:
+        """Whether the RTL of what is synthesised is compared with its model."""
+
+    @property
+    def verification(self) -> tuple[UnitVerification, ...]:
+        """Comparisons made before."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
@@ -45,6 +56,8 @@ class Fitting:
     """By run and target."""
     failures: tuple[str, ...]
     """One line for every parameter set that a tool failed on."""
+    mismatches: tuple[str, ...] = ()
+    """One line for every one whose RTL differs from its model."""
 
 
 def fitted(
@@ -58,9 +71,14 @@ def fitted(
     }
     specs = {(need.unit, need.spec) for fitting in needs.values() for need, _ in fitting}
     found = _synthesised(specs, wanted)
+    status = statuses(specs, _compared(specs, wanted) if wanted.verify else {}, wanted.verification)
+    mismatches = tuple(dict.fromkeys(one.mismatch for one in status.values() if one.mismatch))
+    for text in mismatches:
+        console.print(f"[red]RTL differs from its model[/red]: {escape(text)}", highlight=False)
     parts = {
         (run, target): tuple(
-            _part(run, need, count, target, found[need.unit, need.spec, target]) for need, count in fitting
+            _part(run, need, count, target, found[need.unit, need.spec, target], status[need.unit, need.spec])
+            for need, count in fitting
         )
         for run, fitting in needs.items()
         for target in wanted.targets
@@ -68,7 +86,7 @@ def fitted(
     failed = {
         (unit, str(error)): None for (unit, _, _), error in found.items() if isinstance(error, SynthesisError)
     }
-    return Fitting(parts=parts, failures=tuple(text for _, text in failed))
+    return Fitting(parts=parts, failures=tuple(text for _, text in failed), mismatches=mismatches)
 
 
 def design_label(run: str, accelerator: str, accelerators: Mapping[str, Accelerator]) -> str:
@@ -83,18 +101,42 @@ def _synthesised(
     jobs = [
         Job(unit=unit, spec=spec, target=target, liberty=wanted.liberty if target == "asic" else None)
         for target in wanted.targets
-        for unit, spec in sorted(wanted_specs, key=lambda one: (one[0], repr(one[1])))
+        for unit, spec in _ordered(wanted_specs)
     ]
     found: dict[tuple[str, Unit, Target], Area | SynthesisError] = {}
+    told: set[str] = set()  # a full disk fails many with one cause, which takes one line
     with bar("synthesis, place and route", len(jobs)) as advance:
         for job, area in synthesize_all(jobs, wanted.cache, wanted.processes, advance):
             found[job.unit, job.spec, job.target] = area
-            if isinstance(area, SynthesisError):
+            if isinstance(area, SynthesisError) and str(area) not in told:
+                told.add(str(area))
                 console.print(f"[red]no area[/red]: {escape(str(area))}", highlight=False)
     return found
 
 
-def _part(run: str, need: Need, count: int, target: Target, area: Area | SynthesisError) -> DesignPart:
+def _compared(
+    specs: set[tuple[str, Unit]], wanted: Wanted
+) -> dict[tuple[str, Unit], Comparison | SynthesisError]:
+    """RTL of every parameter set against its model."""
+    jobs = [ComparisonJob(unit=unit, spec=spec) for unit, spec in _ordered(specs)]
+    found: dict[tuple[str, Unit], Comparison | SynthesisError] = {}
+    told: set[str] = set()
+    with bar("RTL against its model", len(jobs)) as advance:
+        for job, comparison in compare_all(jobs, wanted.cache, wanted.processes, advance):
+            found[job.unit, job.spec] = comparison
+            if isinstance(comparison, SynthesisError) and str(comparison) not in told:
+                told.add(str(comparison))
+                console.print(f"[red]not compared[/red]: {escape(str(comparison))}", highlight=False)
+    return found
+
+
+def _ordered(specs: set[tuple[str, Unit]]) -> list[tuple[str, Unit]]:
+    return sorted(specs, key=lambda one: (one[0], repr(one[1])))
+
+
+def _part(
+    run: str, need: Need, count: int, target: Target, area: Area | SynthesisError, status: Status
+) -> DesignPart:
     common: dict[str, Any] = {
         "run": run,
         "unit": need.unit,
@@ -104,10 +146,12 @@ def _part(run: str, need: Need, count: int, target: Target, area: Area | Synthes
         "copies": count,
         "operations": need.operations,
         "target": target,
+        "verified": status.verified,
+        "verified_unit": status.verified_unit,
+        "mismatch": status.mismatch,
     }
     if isinstance(area, SynthesisError):
         return DesignPart(**common, failure=str(area))
-    versions = {tool: text.partition(": ") for tool, text in area.tools.items()}
     return DesignPart(
         **common,
         luts=area.luts,
@@ -118,6 +162,6 @@ def _part(run: str, need: Need, count: int, target: Target, area: Area | Synthes
         area_um2=area.area_um2,
         nand2=area.nand2,
         fmax_mhz=area.fmax_mhz,
-        tools=", ".join(f"{tool} {version}" for tool, (version, _, _) in versions.items()),
-        flags="; ".join(f"{tool} {flags}" for tool, (_, _, flags) in versions.items()),
+        tools=area.versions,
+        flags=area.flags,
     )

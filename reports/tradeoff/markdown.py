@@ -1,9 +1,10 @@
 """The sweep as Markdown for a pull request: answers, the designs no other beats, everything else, tools."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from reports.results import FLOAT, Results
 from reports.tradeoff.answers import COSTS, amount, answers, bit_steps, pareto, softmax_rows, targets_of
+from reports.tradeoff.rows import Buffer
 
 
 def markdown(results: Results, failures: Mapping[str, str]) -> str:
@@ -11,7 +12,8 @@ def markdown(results: Results, failures: Mapping[str, str]) -> str:
     parts = [_heading(results), *_answers(results)]
     for target in targets_of(results):
         parts += [_designs(results, target), _softmax(results, target), _bits(results, target)]
-    parts += [_failures(results, failures), _tools(results)]
+        parts.append(_beside(results, target))
+    parts += [_verified(results), _failures(results, failures), _tools(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -96,9 +98,52 @@ def _bits(results: Results, target: str) -> str:
 
 def _failures(results: Results, failures: Mapping[str, str]) -> str:
     lines = [f"- {run}: {text}" for run, text in failures.items()]
-    lines += list(dict.fromkeys(f"- {part.unit} on {part.target}: {part.failure}"
-                                for part in results.tables.parts if part.failure))  # fmt: skip
+    lines += [f"- {text}" for text in dict.fromkeys(troubles(results))]
     return "## Without figures\n\n" + "\n".join(lines) if lines else ""
+
+
+def troubles(results: Results) -> Iterator[str]:
+    """A line for every part without figures, and for every one whose RTL differs from its model."""
+    for part in results.tables.parts:
+        if part.failure:
+            yield f"{part.unit} on {part.target}: {part.failure}"
+    for part in results.tables.parts:
+        if part.mismatch:
+            yield f"RTL differs from its model: {part.mismatch}"
+
+
+def _beside(results: Results, target: str) -> str:
+    """Weights, buffers and energy of each design; nothing where none of them is known."""
+    designs = {design.run: design for design in results.tables.designs}
+    areas = [area for area in results.tables.areas if area.target == target]
+    if target != targets_of(results)[0] and not any(area.energy or area.buffers for area in areas):
+        return ""  # weights are the same on every target
+    rows = [
+        (
+            area.run,
+            "" if (weights := designs[area.run].weight_kib) is None else f"{weights:,.1f}",
+            "not modelled" if area.buffers is None else ", ".join(map(_buffer, area.buffers)),
+            "" if area.energy is None else f"{area.energy / 1000:,.0f} ({', '.join(area.energy_parts)})",
+        )
+        for area in areas
+    ]
+    columns = ("design", "weights, KiB", "buffers, in no sum", "relative energy of an image, nJ (of)")
+    known = any(area.energy for area in areas)
+    return table(columns if known else columns[:3], [row if known else row[:3] for row in rows])
+
+
+def _buffer(buffer: Buffer) -> str:
+    blocks = "" if buffer.block_rams is None else f" (at least {buffer.block_rams} block RAMs)"
+    return f"{buffer.name} {buffer.kbit:,.0f} kbit{blocks}"
+
+
+def _verified(results: Results) -> str:
+    """Of how many parts the RTL was compared with its model; nothing where of none."""
+    parts = {(part.run, part.unit, part.edge): part for part in results.tables.parts}.values()
+    known = sum(part.verified is not None for part in parts)
+    return (
+        f"RTL equals its model in every vector compared, for {known} of {len(parts)} parts." if known else ""
+    )
 
 
 def _tools(results: Results) -> str:

@@ -34,7 +34,7 @@ class Need(Row):
     @property
     def spec(self) -> Unit:
         """The specification itself."""
-        return unit_class(self.unit)(**{name: _read(value) for name, value in self.parameters.items()})
+        return read_spec(self.unit, self.parameters)
 
 
 def needs_of(program: Program) -> tuple[Need, ...]:
@@ -54,7 +54,7 @@ def needs_of(program: Program) -> tuple[Need, ...]:
         Need(
             unit=unit,
             edge=edge,
-            parameters=_written(joined(found)),
+            parameters=written_spec(joined(found)),
             specs=len(found),
             operations=tuple(operations[unit, edge]),
         )
@@ -67,7 +67,7 @@ def merged(one: Need, other: Need) -> Need:
     # Sets that occur in both places are few: zero points and tables are each layer's own.
     return one.model_copy(
         update={
-            "parameters": _written(joined([one.spec, other.spec])),
+            "parameters": written_spec(joined([one.spec, other.spec])),
             "specs": one.specs + other.specs,
             "operations": (*one.operations, *other.operations),
         }
@@ -135,13 +135,20 @@ def _integers(value: Any) -> list[int]:
     return [value] if isinstance(value, int) else []
 
 
-def _written(spec: Unit) -> dict[str, JsonValue]:
+def written_spec(spec: Unit) -> dict[str, JsonValue]:
+    """The specification's fields; a format is an object with bits and signed."""
+
     def plain(value: Any) -> JsonValue:
         if isinstance(value, Integer):
             return {"bits": value.bits, "signed": value.signed}
         return [plain(entry) for entry in value] if isinstance(value, tuple) else value
 
     return {field.name: plain(getattr(spec, field.name)) for field in fields(spec)}
+
+
+def read_spec(unit: str, parameters: Mapping[str, JsonValue]) -> Unit:
+    """The specification that `written_spec` wrote."""
+    return unit_class(unit)(**{name: _read(value) for name, value in parameters.items()})
 
 
 def _read(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from reports.page import environment, plotly_script, write_text
 from reports.results import FLOAT, Results
 from reports.tradeoff.answers import COSTS, answers, pareto, targets_of
+from reports.tradeoff.markdown import troubles
 from reports.tradeoff.rows import RESOURCES, UNITS, Design
 
 INT8 = ("uniform", 8, 8)
@@ -36,11 +37,7 @@ def render(results: Results, failures: Mapping[str, str]) -> str:
             subtitle=[part for part in (config.data, config.accelerator) if part],
             answers=answers(results),
             failures=failures,
-            missing=dict.fromkeys(
-                f"{part.unit} on {part.target}: {part.failure}"
-                for part in results.tables.parts
-                if part.failure
-            ),
+            missing=dict.fromkeys(troubles(results)),
             targets=targets_of(results),
             columns=[
                 name

@@ -4,11 +4,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from golden.errors import UserError
 from reports.choice import Bits, Choice
 from reports.synthesis import Target, user_cache
+
+if TYPE_CHECKING:
+    from reports.verification_rows import UnitVerification
 
 DEFAULT_TARGETS: tuple[Target, ...] = ("ecp5", "xcup")
 
@@ -34,6 +37,10 @@ class Request:
     out: Path
     batch_size: int
     checked_images: int
+    verify: bool = False
+    """Whether each parameter set's RTL is compared with its model."""
+    verification: tuple["UnitVerification", ...] = ()
+    """Comparisons made before, by `vitrtl verify`."""
 
 
 def request_of(choice: Choice, *, cache: Path | None, processes: int | None, **options: object) -> Request:
@@ -75,3 +82,32 @@ def parse_targets(names: Sequence[str], liberty: Path | None) -> tuple[Target, .
     if liberty is not None:
         chosen.append("asic")
     return tuple(dict.fromkeys(chosen))
+
+
+def parse_verify(asked: bool | None) -> bool:
+    """Whether RTL is compared: as asked, else where the tools are installed, which a line says when they are not.
+
+    Raises UserError when it is asked for and the tools are missing.
+    """
+    from reports.progress import console
+    from rtl.volume import library
+
+    reason = library.missing() if asked is not False else None
+    if asked and reason is not None:
+        raise UserError(f"--verify: {reason}")
+    if reason is not None:
+        console.print(f"RTL is not compared with its models: {reason}", highlight=False, markup=False)
+    return asked is not False and reason is None
+
+
+def parse_verification(paths: Sequence[Path]) -> tuple["UnitVerification", ...]:
+    """Verification rows of results.json files, or of the folders that hold one; UserError for one without any."""
+    from reports.results import read
+
+    found: list[UnitVerification] = []
+    for path in paths:
+        rows = read(path / "results.json" if path.is_dir() else path).tables.verification
+        if not rows:
+            raise UserError(f"--verification {path}: it compares no unit; name results of vitrtl verify")
+        found += rows
+    return tuple(found)

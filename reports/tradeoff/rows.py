@@ -1,5 +1,6 @@
 """The rows of a trade-off: a datapath on an accelerator, what its units cost there, and their sum."""
 
+from collections.abc import Sequence
 from typing import Self
 
 from pydantic import JsonValue, model_validator
@@ -48,6 +49,8 @@ class Design(Row):
     fakequant_top1: Percent
     cycles: Positive
     """Per image."""
+    weight_kib: Amount | None = None
+    """Storage of the weights at their bit widths, biases and multipliers left out."""
     exact: bool
     """Whether sim equals the int64 reference on the images compared."""
     config: dict[str, JsonValue]
@@ -76,7 +79,13 @@ class DesignPart(Resources):
     tools: str = ""
     flags: str = ""
     verified: Count | None = None
-    """Output vectors on which RTL and sim were compared in this run and agreed; None: not compared here."""
+    """Output vectors on which RTL of this very parameter set and sim were compared and agreed; None: not compared."""
+    verified_unit: Count | None = None
+    """Such vectors over all of the unit's parameter sets in the results of `vitrtl verify` that were given."""
+    mismatch: Label | None = None
+    """The first failure of such a comparison, in a line; none of the two above has a figure then."""
+    energy: Amount | None = None
+    """pJ per operation, relative: of the operation with the widest parameters, on real inputs (`reports.energy`)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -85,12 +94,24 @@ class DesignPart(Resources):
             raise ValueError(
                 f"{self.unit} must have either figures or a failure, not {known} and {self.failure!r}"
             )
+        if self.mismatch is not None and (self.verified is not None or self.verified_unit is not None):
+            raise ValueError(f"{self.unit} cannot both be verified and fail: {self.mismatch}")
         return self
 
     def total(self, resource: str) -> float | None:
         """Of all copies."""
         one = getattr(self, resource)
         return None if one is None else one * self.copies
+
+
+class Buffer(Row):
+    """A memory in front of the units, by its capacity alone; in no sum, as it is not synthesised."""
+
+    name: Label
+    kbit: Amount
+    """Both halves of it where it is double-buffered."""
+    block_rams: Count | None = None
+    """Of the target, as many as hold that many bytes: the least there can be; None where it has none."""
 
 
 class DesignArea(Resources):
@@ -104,10 +125,20 @@ class DesignArea(Resources):
     """That part's unit."""
     missing: tuple[Label, ...] = ()
     """Units without figures."""
+    energy: Amount | None = None
+    """pJ per image, relative: of the units in `energy_parts`, each by its energy per operation on real inputs."""
+    energy_parts: tuple[Label, ...] = ()
+    """Units whose energy is in the sum; the others' is not known."""
+    buffers: tuple[Buffer, ...] | None = None
+    """Beside the units; None where the accelerator's description states no memory."""
 
 
-def area_of(parts: tuple[DesignPart, ...]) -> DesignArea:
-    """Sum of all parts of one run on one target."""
+def area_of(
+    parts: tuple[DesignPart, ...],
+    operations: Sequence[int] = (),
+    buffers: tuple[Buffer, ...] | None = None,
+) -> DesignArea:
+    """Sum of all parts of one run on one target; `operations` are those of an image, part by part, for energies."""
     missing = tuple(part.unit for part in parts if part.failure)
     sums: dict[str, float | None] = {}
     for resource in RESOURCES:
@@ -115,10 +146,18 @@ def area_of(parts: tuple[DesignPart, ...]) -> DesignArea:
         sums[resource] = sum(known) if known and not missing else None
     clocks = [(part.fmax_mhz, part.unit) for part in parts if part.fmax_mhz is not None]
     fmax, slowest = min(clocks) if len(clocks) == len(parts) else (None, None)
+    spent = [
+        (part.unit, part.energy * number)
+        for part, number in zip(parts, operations, strict=False)
+        if part.energy is not None
+    ]
     return DesignArea(
         run=parts[0].run,
         target=parts[0].target,
         missing=missing,
+        energy=sum(energy for _, energy in spent) if spent else None,
+        energy_parts=tuple(dict.fromkeys(unit for unit, _ in spent)),
+        buffers=buffers,
         slowest=slowest,
         fmax_mhz=fmax,
         **sums,

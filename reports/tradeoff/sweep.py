@@ -11,11 +11,16 @@ from reports.accuracy import check_labels, float_point, load_for, shipped_defaul
 from reports.accuracy_point import Cell, Plan, Point, gather
 from reports.choice import Bits
 from reports.commands import results_of
+from reports.progress import console
 from reports.results import FLOAT, Accuracy, Config, LayerCycles, Results, Tables
+from reports.synthesis import SynthesisError
+from reports.synthesis.liberty import read_liberty
+from reports.tradeoff.energies import operations_of, with_energies
 from reports.tradeoff.hardware import Fitting, design_label, fitted
 from reports.tradeoff.points import Sweep, SweptPoint
 from reports.tradeoff.request import Request
-from reports.tradeoff.rows import Design, area_of
+from reports.tradeoff.rows import Design, DesignArea, area_of
+from reports.tradeoff.storage import buffers_of
 from reports.tradeoff.write import publish
 from reports.workload import Workload
 from sim.accelerator import Accelerator
@@ -33,6 +38,8 @@ def run_tradeoff(request: Request) -> bool:
     schemes = [load_scheme(name) for name in names]
     check_labels(names, schemes)
     accelerators = load_accelerators(request.accelerators)
+    if request.liberty is not None:
+        check_liberty(request.liberty)
     workload = load_for(request.choice, names, schemes)
     sweep = Sweep(
         plan=Plan(
@@ -43,6 +50,7 @@ def run_tradeoff(request: Request) -> bool:
             out=request.out,
         ),
         accelerators=accelerators,
+        stimuli=request.liberty is not None,
     )
     cells = [
         Cell(scheme, Bits(weight=weight, act=act, prefix=scheme.name))
@@ -58,11 +66,37 @@ def run_tradeoff(request: Request) -> bool:
         request.out,
     )
     fitting = fitted(points, accelerators, request)
+    if request.liberty is not None:
+        stimuli = {
+            design_label(label, name, accelerators): found
+            for cell in cells
+            if (label := cell.bits.label) in points
+            for found in [sweep.stimuli_of(workload, cell, keys[label])]
+            for name in accelerators
+        }
+        fitting = with_energies(fitting, stimuli, request.liberty, request.cache, request.processes)
     results = swept_results(request, workload, [cell for cell in cells if cell.bits.label in points],
                        baseline, points, accelerators, fitting)  # fmt: skip
     publish(results, failures, request.out)
     exact = all(row.differing == 0 for row in results.tables.exactness)
-    return exact and not failures and not fitting.failures
+    return exact and not (failures or fitting.failures or fitting.mismatches)
+
+
+def check_liberty(path: Path) -> None:
+    """UserError for a file that is missing or no Liberty file, before anything is measured.
+
+    One without a two-input NAND is said aloud: its areas are in µm² alone.
+    """
+    try:
+        library = read_liberty(path)
+    except SynthesisError as error:
+        raise UserError(f"--liberty: {error}") from error
+    if library.nand2 is None:
+        console.print(
+            f"{library.name} has no two-input NAND: areas are in µm² alone, and no design has a cost on asic",
+            highlight=False,
+            markup=False,
+        )
 
 
 def load_accelerators(paths: Sequence[Path]) -> dict[str, Accelerator]:
@@ -87,13 +121,19 @@ def swept_results(
     fitting: Fitting,
 ) -> Results:
     """All rows; those of a run on one accelerator carry the design's label."""
-    designs, cycles = [], []
+    designs: list[Design] = []
+    cycles: list[LayerCycles] = []
+    areas: dict[tuple[str, str], DesignArea] = {}
     for cell in cells:
         point = points[cell.bits.label]
         for name, accelerator in accelerators.items():
             run = design_label(cell.bits.label, name, accelerators)
             designs.append(_design(run, cell, name, accelerator, point, workload))
             cycles += [row.model_copy(update={"run": run}) for row in point.cycles[name]]
+            for target in request.targets:
+                parts = fitting.parts[run, target]
+                operations = operations_of(parts, point.cycles[name], accelerator)
+                areas[run, target] = area_of(parts, operations, buffers_of(accelerator.memory, target))
     measured = [baseline.tables, *(points[cell.bits.label].tables for cell in cells)]
     tables = Tables(
         **{
@@ -103,7 +143,7 @@ def swept_results(
         cycles=tuple(cycles),
         designs=tuple(designs),
         parts=tuple(part for parts in fitting.parts.values() for part in parts),
-        areas=tuple(area_of(parts) for parts in fitting.parts.values()),
+        areas=tuple(areas[key] for key in fitting.parts),
     )
     widths = [Bits(weight=weight, act=act) for weight, act in request.widths]
     results = results_of("tradeoff", workload, tables, next(iter(accelerators.values())), *widths)
@@ -134,6 +174,7 @@ def _design(
         n=integer.n,
         fakequant_top1=fake.top1,
         cycles=sum(row.cycles for row in rows),
+        weight_kib=point.weight_kib,
         exact=all(row.differing == 0 for row in point.tables.exactness),
         config=_config(cell.scheme, cell.bits, name, workload),
     )
