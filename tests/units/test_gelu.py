@@ -100,6 +100,13 @@ def test_codes_of_any_width_are_looked_up_whole(monkeypatch: pytest.MonkeyPatch,
     assert definition(spec, h[0]) >= 2 ** (out_bits - 1)
 
 
+def test_wide_inputs_are_calculated_however_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of 2^40 codes has no place."""
+    spec = unit(in_bits=40)
+    monkeypatch.setattr(gelu, "_TABLE_WORTH", 0)
+    assert spec.compute(np.array([-70, 150])).tolist() == [definition(spec, n) for n in (-70, 150)]
+
+
 def test_a_planted_fault_in_the_look_up_is_seen(mutate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = unit()
     h = every_input(spec)[1:]
