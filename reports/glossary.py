@@ -29,7 +29,7 @@ GLOSSARY = (
     (
         "library",
         "verification",
-        "The Verilog compiled to machine code: input vectors driven through it, `all` where there are no others.",
+        "The Verilog compiled to machine code: input vectors driven through it, “all” where there are no others.",
     ),
     (
         "mutant",

@@ -276,7 +276,7 @@ def test_an_unknown_is_a_dash_and_never_a_number() -> None:
     )
     area = UnitArea(unit="mac", spec="u4", target="ecp5", luts=77, tools="Yosys 0.70", flags="synth_ecp5")
     page = _Page(render(with_rows(only(results), verification=(stopped,), area=(area,)))).words()
-    assert "mac u2 ✗ fail 0 – – – – – – – 0.2 – Icarus Verilog 11.0 o beat 3 is 0x2, not <0x5>" in page
+    assert "mac u2 ✗ fail 0 – – – – 0.2 – Icarus Verilog 11.0 o beat 3 is 0x2, not <0x5>" in page
     assert "mac u4 77 – – – – –" in page
     assert "1 of 1 unit specs fail" in page
     assert "differ" not in page[: page.index("RTL verification")].replace("cycle differences –", "")
