@@ -12,11 +12,12 @@ from amaranth.back import rtlil
 
 from sim.unit import Unit
 
-_YOSYS = (
+_SCRIPT = (
     "import sys; from pyosys import libyosys as ys; design = ys.Design(); "
     "[ys.run_pass(line, design) for line in sys.stdin.read().splitlines()]"
 )
-
+YOSYS = (sys.executable, "-c", _SCRIPT)
+"""Command of a process that runs the commands on its input, a line each, on one design."""
 
 _TABLE = re.compile(
     r"  initial begin\n((?:    (?P<memory>\\\S+ |\w+)\[\d+\] = \d+'h[0-9a-f]+;\n)(?:    (?P=memory)\[.*\n)*)  end\n"
@@ -39,9 +40,7 @@ def yosys(*commands: str) -> str:
 
     In a child process: an error inside Yosys ends its process, and a fresh one makes results repeatable.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", _YOSYS], input="\n".join(commands), text=True, capture_output=True, check=False
-    )
+    done = subprocess.run(YOSYS, input="\n".join(commands), text=True, capture_output=True, check=False)
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]

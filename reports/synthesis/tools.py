@@ -13,13 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reports.synthesis.area import SynthesisError, ToolStoppedError
+from rtl.verilog import YOSYS
 
 TIMEOUT_S = 3600.0
 """Longest run of one tool; 30,000 LUTs take nextpnr five minutes."""
-_YOSYS = (
-    "import sys; from pyosys import libyosys as ys; design = ys.Design(); "
-    "[ys.run_pass(line, design) for line in sys.stdin.read().splitlines()]"
-)
 
 
 @contextmanager
@@ -84,9 +81,7 @@ def error_line(log: str) -> str:
 def yosys(folder: Path, *commands: str, timeout: float = TIMEOUT_S) -> str:
     """Log of Yosys `commands` run on one design in `folder`, in a fresh process: results are then repeatable."""
     package_version("pyosys")
-    return run_tool(
-        "Yosys", [sys.executable, "-c", _YOSYS], folder, text="\n".join(commands), timeout=timeout
-    )
+    return run_tool("Yosys", YOSYS, folder, text="\n".join(commands), timeout=timeout)
 
 
 def package_version(package: str) -> str:
