@@ -11,6 +11,7 @@ from amaranth.hdl import Const, Module, Mux, Value
 
 import rtl.fixed
 import rtl.proof.solver
+import rtl.units.log2_mac
 import rtl.units.requantizer
 import rtl.units.residual_adder
 import rtl.units.sign_scale_encoder
@@ -22,6 +23,7 @@ from rtl.proof import Proof, proof_names, prove, prove_component
 from rtl.proof.units.leading_one import LeadingOne
 from rtl.stream import StreamUnit
 from sim.unit import Unit
+from sim.units.log2_mac import Log2Mac
 from sim.units.requantizer import Requantizer
 from sim.units.residual_adder import ResidualAdder
 from sim.units.threshold_encoder import ThresholdEncoder
@@ -87,6 +89,29 @@ def test_wider_hardware_is_proven_and_refuted(unit: str, tmp_path: Path) -> None
     refuted(
         prove_component(unit, BuiltFrom(unit, spec, replace(spec, **change)), tmp_path), "wrong code for "
     )
+
+
+ROOT_TWO = Log2Mac(
+    code_bits=3,
+    steps_per_octave=2,
+    frac_bits=3,
+    w_format=Integer(bits=2, signed=False),
+    w_zero_point=2,
+    acc_bits=6,
+    overflow="saturate",
+)
+
+
+@pytest.mark.slow
+def test_the_join_of_base_root_two_is_proven(tmp_path: Path) -> None:
+    proof = prove("log2_mac", ROOT_TWO, tmp_path)
+    assert proof is not None
+    assert proof.passed is True, proof.method
+
+
+def test_a_join_with_another_rounding_is_refuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtl.units.log2_mac, "SQRT2_FRAC_BITS", 14)
+    refuted(prove_component("log2_mac", component("log2_mac", ROOT_TWO), tmp_path), "wrong code for ")
 
 
 class BuiltFrom(StreamUnit):

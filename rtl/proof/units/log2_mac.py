@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from amaranth.hdl import Const, Module, Mux, Value
 
-from rtl.proof.harness import Harness, kept
+from rtl.proof.harness import DUE, Harness, kept
 from rtl.proof.intervals import fitted, span
 from rtl.proof.sums import settled
 from rtl.stream import StreamUnit, shape
@@ -14,6 +14,8 @@ COMPONENT = Log2Mac
 
 ROOT, ROOT_FRAC_BITS = 46341, 15
 """√2 with so many fraction bits."""
+CUT = 12
+"""The constant's digits are cut in two here."""
 
 
 class Specification(Harness):
@@ -48,15 +50,41 @@ class Specification(Harness):
                 m.d.sync += sum_.eq(facts[name])
         with m.If(self.move & taken):
             m.d.sync += self.begins.eq(last)
-        self.state(m, term=term, begins=self.begins, evens=self.evens, odds=self.odds)
-        joined = facts["E"]
-        if spec.steps_per_octave == 2:
-            # HALF_UP, in full width: (2 · O · √2 + 1) / 2 rounded down.
-            root = (2 * facts["O"] * ROOT + (1 << ROOT_FRAC_BITS)) >> (ROOT_FRAC_BITS + 1)
-            joined = settled(self, m, taken & last, facts["E"] + root, spec.acc_format, spec.overflow)
-        facts["sum"] = joined
+        if spec.steps_per_octave == 1:
+            self.state(m, term=term, begins=self.begins, evens=self.evens)
+            self.sum = self._due(m, facts["E"], spec.latency)
+        else:
+            self.state(m, term=term, begins=self.begins)
+            self.sum = self._due(m, self._joined(m, taken & last), 1)
         return taken & last, facts
+
+    def _due(self, m: Module, value: Value, places: int) -> Value:
+        """`value` so many moves later, shown as what is due."""
+        return self.named(m, f"sum{DUE}", self.delayed(m, value, places, "sum"), shown=True)
+
+    def _joined(self, m: Module, born: Value) -> Value:
+        """Three moves after the last beat, E + O · √2 (HALF_UP).
+
+        The product is that by the low and that by the high digits of √2, each a sum of one shifted copy per bit of
+        them, a move before the sum of both: no solver finds the whole of it to be what the unit's adders make of O, but
+        each of them is soon found, and registers of the unit to hold just these.
+        """
+        spec = self.spec
+        low, high = (
+            self.delayed(m, _copies(self.odds, digits), 2, name)
+            for name, digits in (("low", ROOT & ((1 << CUT) - 1)), ("high", ROOT >> CUT))
+        )
+        self.delayed(m, self.odds, 1, "odds")  # where the unit's own is found
+        evens = self.delayed(m, self.evens, 2, "evens")
+        root = (2 * (low + (high << CUT)) + (1 << ROOT_FRAC_BITS)) >> (ROOT_FRAC_BITS + 1)
+        there = self.delayed(m, born, 3, "there")
+        return settled(self, m, there, evens + root, spec.acc_format, spec.overflow)
 
     def fits(self, facts: Mapping[str, Value], code: Value) -> Value:
         """Equality."""
-        return code == facts["sum"]
+        return code == self.sum
+
+
+def _copies(value: Value, factor: int) -> Value:
+    """`value · factor`, for which no multiplier is needed."""
+    return sum((value << place for place in range(factor.bit_length()) if factor >> place & 1), Const(0, 1))
