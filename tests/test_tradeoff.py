@@ -13,7 +13,15 @@ from pydantic import ValidationError
 from golden.errors import UserError
 from reports.cli import main
 from reports.results import read, write
-from reports.tradeoff.answers import answers, bit_steps, cheapest_answer, costed, pareto, softmax_rows
+from reports.tradeoff.answers import (
+    answers,
+    bit_steps,
+    cheapest_answer,
+    costed,
+    pareto,
+    softmax_answer,
+    softmax_rows,
+)
 from reports.tradeoff.markdown import markdown
 from reports.tradeoff.pareto import cheapest, front
 from reports.tradeoff.request import parse_targets, parse_widths
@@ -77,6 +85,25 @@ def test_answers_use_the_sweeps_own_numbers() -> None:
     assert (steps["repq"].bits, round(steps["repq"].gain, 6)) == (4, 2.0)
     assert steps["repq"].cost == pytest.approx(2318 / 1718 - 1)
     assert len(answers(results)) == 3
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "told"),
+    [(64.0, 72.0, "W4/A4"), (62.9, 72.0, "W8/A8"), (31.0, 62.0, "W8/A8"), (32.0, 31.0, "W4/A4")],
+)
+def test_forms_of_attention_codes_are_compared_where_the_network_works(
+    narrow: float, wide: float, told: str
+) -> None:
+    """Float has 73.0: 63.0 suffices for the narrower width; with nothing usable the more accurate width is told."""
+    results = sample()
+    designs = tuple(
+        row.model_copy(update={"top1": narrow if row.act_bits == 4 else wide})
+        for row in results.tables.designs
+    )
+    tables = results.tables.model_copy(update={"designs": designs})
+    answer = softmax_answer(results.model_copy(update={"tables": tables}), "ecp5")
+    assert answer
+    assert answer.startswith(f"On ecp5 at {told}: ")
 
 
 def test_no_datapath_is_accurate_enough() -> None:

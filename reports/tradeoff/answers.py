@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from reports.results import Results
+from reports.results import FLOAT, Results
 from reports.tradeoff.pareto import cheapest, front
 from reports.tradeoff.rows import Design, DesignPart
 
 WITHIN = 1.0
 """Points of accuracy that the cheapest datapath may lose."""
+USABLE = 10.0
+"""Points below the float model from which on a network is broken, and what its parts cost no longer matters."""
 COSTS = {
     "asic": ("nand2", "NAND2"),
     "xcup": ("luts", "LUT"),
@@ -175,7 +177,10 @@ def _widths(design: Design) -> str:
 
 
 def softmax_answer(results: Results, target: str) -> str | None:
-    """One sentence that compares the forms of attention codes at the narrowest width they share; None without."""
+    """One sentence that compares the forms of attention codes at the narrowest width of use; None without.
+
+    Of the widths that most forms share, the narrowest at which the best of them is usable, or else the most accurate.
+    """
     rows = list(softmax_rows(results, target))
     runs = {design.run: design for design in results.tables.designs}
     by_width: dict[str, dict[str, SoftmaxRow]] = {}
@@ -186,7 +191,12 @@ def softmax_answer(results: Results, target: str) -> str | None:
             kinds[row.kind] = row
     if not by_width:
         return None
-    widths, kinds = max(by_width.items(), key=lambda item: (len(item[1]), -_activation_bits(item[0])))
+    most = max(map(len, by_width.values()))
+    shared = {widths: kinds for widths, kinds in by_width.items() if len(kinds) == most}
+    best = {widths: max(row.top1 for row in kinds.values()) for widths, kinds in shared.items()}
+    usable = [widths for widths in shared if best[widths] >= _float_top1(results) - USABLE]
+    widths = min(usable, key=_activation_bits) if usable else max(shared, key=lambda widths: best[widths])
+    kinds = shared[widths]
     _, unit = COSTS[target]
     told = [
         f"{kind} {row.units:,.0f} {unit} a row unit"
@@ -195,6 +205,10 @@ def softmax_answer(results: Results, target: str) -> str | None:
         for kind, row in sorted(kinds.items(), key=lambda item: item[1].units)
     ]
     return f"On {target} at {widths}: " + "; ".join(told) + "."
+
+
+def _float_top1(results: Results) -> float:
+    return next(row.top1 for row in results.tables.accuracy if row.run == FLOAT)
 
 
 def _activation_bits(widths: str) -> int:
