@@ -218,6 +218,9 @@ def test_formats_are_no_wider_than_they_must_be() -> None:
     assert [str(format) for format in formats] == ["u4", "s4", "s10"]
     assert str(unit(table=(0, 0)).entry_format) == "u1"
     assert str(unit(table=(1, 0)).slope_format) == "s1"
+    # The other end decides: a slope of −9, a bump of 9 over inputs of 2 bits.
+    assert str(unit(table=(4, 9, 0)).slope_format) == "s5"
+    assert str(unit(in_bits=2, table_frac_bits=0, table=(9, 0)).rectified_format) == "s5"
 
 
 def test_streams_agree_with_whole_tensors() -> None:
