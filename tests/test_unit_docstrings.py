@@ -9,7 +9,7 @@ import pytest
 
 from golden.formats import Integer
 from reports.registry import entry, unit_names
-from sim.unit import Port, Unit
+from sim.unit import Beats, Port, Unit
 
 SECTIONS = ("Ports", "Latency", "Interval", "Rounding", "Paper")
 PORT = re.compile(r"`(\w+): ([^`×]+?)(?: × ([^`,]+))?(, last)?`")
@@ -80,22 +80,32 @@ def test_the_ports_are_those_of_the_spec(unit: str) -> None:
         assert dict(ports(outputs, spec)) == dict(spec.outputs)
 
 
+def two_rows(spec: Unit, length: int) -> dict[str, Beats]:
+    """Two rows of so many beats on all streams, of zeros, which no cycle depends on; two of the largest tiles."""
+    found = {}
+    for name, port in spec.inputs.items():
+        beats = 2 if name == "tile" else 2 * length
+        codes = np.zeros((beats, port.lanes), np.int64)
+        if name == "tile":
+            codes[:] = spec.rows, spec.columns  # type: ignore[attr-defined]
+        last = (np.arange(beats) + 1) % length == 0 if port.last else np.ones(beats, np.bool_)
+        found[name] = Beats(codes, last)
+    return found
+
+
+@pytest.mark.parametrize("length", [1, 7])
 @pytest.mark.parametrize("unit", unit_names())
-def test_latency_and_interval_are_those_of_the_schedule(unit: str) -> None:
-    """Of the first row or tile of the unit's stimuli, of the first beat where there are no rows."""
+def test_latency_and_interval_are_those_of_the_schedule(unit: str, length: int) -> None:
     text = sections(entry(unit).model)
     latency, interval = (
         str(FORMULA.match(text[name])[1])  # type: ignore[index]
         for name in ("Latency", "Interval")
     )
     for spec in entry(unit).report.SWEEP:
-        inputs = entry(unit).report.stimuli(spec, np.random.default_rng(3))
-        cycles = spec.timing(**inputs)
         stream, port = next(iter(spec.inputs.items()))
-        beats = int(np.flatnonzero(inputs[stream].last)[0]) + 1 if port.last else 1
-        given = {"n": beats}
-        if "tile" in inputs:
-            given |= dict(zip("rc", inputs["tile"].codes[0].tolist(), strict=True))
+        beats = getattr(spec, "channels", length if port.last else 1)
+        cycles = spec.timing(**two_rows(spec, beats))
+        given = {"n": beats, "r": getattr(spec, "rows", 0), "c": getattr(spec, "columns", 0)}
         assert value(latency, spec, **given) == cycles["o"][0] - cycles[stream][0]
         assert value(interval, spec, **given) == cycles[stream][beats] - cycles[stream][0]
 
