@@ -92,7 +92,7 @@ def run_accuracy(request: Request) -> bool:
     points, failures = _measure(plan, workload, cells)
     survey = Survey(
         results=_results(request, schemes, workload, points, accelerator),
-        images=_images(request.choice, workload),
+        images=images_said(request.choice, workload),
         command=request.command(names),
         grid=tuple(cell.bits for cell in cells),
         points=points,
@@ -193,7 +193,7 @@ def _results(
     results = results_of("accuracy", workload, merged, accelerator, *widths)
     config = results.config.model_dump(exclude_none=True) | {
         "scheme": ", ".join(scheme.name for scheme in schemes),
-        "data": _images(request.choice, workload),
+        "data": images_said(request.choice, workload),
         "calibration_images": ", ".join(str(n) for n in sorted({s.calibration.images for s in schemes})),
         "check_images": request.checked_images,
         "batch_size": request.batch_size,
@@ -201,7 +201,8 @@ def _results(
     return results.model_copy(update={"config": Config.model_validate(config)})
 
 
-def _images(choice: Choice, workload: Workload) -> str:
+def images_said(choice: Choice, workload: Workload) -> str:
+    """What the images are, none of the machine's folders in it."""
     if choice.images is None:
         return workload.images.describe()
     return f"{len(workload.images)} images of {short(choice.images)}"

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from golden.errors import UserError
 from golden.scheme import Scheme, load_scheme
-from reports.accuracy import check_labels, float_point, load_for, shipped_defaults
+from reports.accuracy import check_labels, float_point, images_said, load_for, shipped_defaults
 from reports.accuracy_point import Cell, Plan, Point, gather
 from reports.choice import Bits
 from reports.commands import results_of
@@ -148,6 +148,7 @@ def swept_results(
     widths = [Bits(weight=weight, act=act) for weight, act in request.widths]
     results = results_of("tradeoff", workload, tables, next(iter(accelerators.values())), *widths)
     config = results.config.model_dump(exclude_none=True) | {
+        "data": images_said(request.choice, workload),
         "scheme": ", ".join(dict.fromkeys(cell.scheme.name for cell in cells)),
         "accelerator": ", ".join(accelerators),
         "targets": ", ".join(request.targets),
