@@ -152,8 +152,9 @@ def read(path: Path) -> Results:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise UserError(f"{path} is not valid at {place}: {first['msg']}; run the command again") from error
+    given = results.metrics
     for name, metric in file.metrics.items():
-        if results.metrics.get(name) != metric:
+        if given.get(name) != metric:
             raise UserError(
                 f"{path}: metric {name} is not what the file's tables give; run the command again"
             )
