@@ -1,6 +1,5 @@
 """`vitrtl accuracy`: every scheme at every width on the same images, point by point, none of them lost."""
 
-import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from reports.page import write_page
 from reports.progress import console
 from reports.results import FLOAT, Config, Results, Tables, write
 from reports.tables import slug
+from reports.whole_file import write_text
 from reports.workload import Workload, load_workload
 from sim.accelerator import Accelerator
 
@@ -211,13 +211,7 @@ def images_said(choice: Choice, workload: Workload) -> str:
 def _publish(survey: Survey, out: Path) -> None:
     write(survey.results, out)
     page = write_page(survey.results, out / "report.html")
-    table = out / "accuracy.md"
-    beside = table.with_name(table.name + ".partial")
-    try:
-        beside.write_text(markdown(survey), encoding="utf-8")
-        os.replace(beside, table)
-    except OSError as error:
-        raise UserError(f"cannot write {table}: {error.strerror}; make room and start again") from error
+    table = write_text(out / "accuracy.md", markdown(survey))
     discard(out)
     Console().print(terminal_table(survey))
     _note(f"table: {table}, report: {page}")

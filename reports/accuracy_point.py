@@ -1,7 +1,6 @@
 """One point of the accuracy table, kept on disk under everything that decides it, so that no finished point is lost."""
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from pydantic import ValidationError
 from rich.markup import escape
 
-from golden.errors import InvariantError, UserError
+from golden.errors import InvariantError
 from golden.reconstruction import best_device
 from golden.scheme import Scheme
 from reports.checkpoint import key_of
@@ -23,6 +22,7 @@ from reports.progress import console
 from reports.row import Count, Row, Seconds
 from reports.tables import Level, Tables, slug
 from reports.tool_versions import tool_versions
+from reports.whole_file import write_text
 from reports.workload import Workload
 from sim.accelerator import Accelerator
 
@@ -105,14 +105,7 @@ class Plan:
 
     def save(self, label: str, point: Point) -> None:
         """Keeps a finished point, written beside first and then renamed."""
-        file = self._file(label)
-        beside = file.with_suffix(".partial")
-        try:
-            file.parent.mkdir(exist_ok=True)
-            beside.write_text(point.model_dump_json(), encoding="utf-8")
-            os.replace(beside, file)
-        except OSError as error:
-            raise UserError(f"cannot write {file}: {error.strerror}; make room and start again") from error
+        write_text(self._file(label), point.model_dump_json())
 
     def _file(self, label: str) -> Path:
         return self.out / FOLDER / f"{slug(label)}.json"

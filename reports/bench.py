@@ -3,7 +3,6 @@
 Everything in one run on one machine, on the same cores, taking turns; answers are compared before they are timed.
 """
 
-import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from reports.page import write_page
 from reports.progress import bar, console
 from reports.results import Config, KernelSpeed, Results, Speed, Tables, UnitTime, write
 from reports.tool_versions import tool_versions
+from reports.whole_file import write_text
 from reports.workload import Workload, load_workload
 from sim.products import chosen
 
@@ -194,13 +194,7 @@ def _config(request: Request, workload: Workload) -> Config:
 def _publish(results: Results, request: Request) -> None:
     write(results, request.out)
     page = write_page(results, request.out / "report.html")
-    text = request.out / "bench.md"
-    beside = text.with_name(text.name + ".partial")
-    try:
-        beside.write_text(markdown(results, request.command()), encoding="utf-8")
-        os.replace(beside, text)
-    except OSError as error:
-        raise UserError(f"cannot write {text}: {error.strerror}; make room and start again") from error
+    text = write_text(request.out / "bench.md", markdown(results, request.command()))
     for table in terminal_tables(results):
         Console().print(table)
     console.print(f"table: {text}, report: {page}", markup=False, highlight=False, soft_wrap=True)

@@ -6,12 +6,10 @@ and cycles.csv beside them, which has what the tables of results.json have no co
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from golden.errors import UserError
 from reports.choice import Bits
 from reports.outline import outline
 from reports.outline.formats import Formats, read_scheme
@@ -20,6 +18,7 @@ from reports.page import write_page
 from reports.results import Config, LayerCycles, Results, Tables, write
 from reports.summary import split_block
 from reports.tool_versions import tool_versions
+from reports.whole_file import write_text
 from sim.accelerator import Accelerator
 from sim.schedule import OperationCycles, cycles_per_image, schedule
 
@@ -124,14 +123,7 @@ def _write_table(entries: Sequence[OperationCycles], path: Path) -> None:
                 "activation_bytes": entry.traffic.activations,
             }
         table.writerow(row)
-    beside = path.with_name(path.name + ".partial")
-    try:
-        beside.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; give --out a directory that can be written"
-        ) from error
+    write_text(path, text.getvalue())
 
 
 def _print(

@@ -1,13 +1,12 @@
 """report.html: results as one self-contained page that opens offline, light or dark, on a desk or a phone."""
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from golden.errors import InvariantError, UserError
+from golden.errors import InvariantError
 from reports import plots
 from reports.bench_page import kernel_pairs, sim_speeds, speed_figures
 from reports.emphasis import emphasise
@@ -29,6 +28,7 @@ from reports.summary import (
 )
 from reports.tradeoff.answers import COSTS, bit_steps, softmax_rows
 from reports.verification_rows import killed_of
+from reports.whole_file import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -60,20 +60,6 @@ def write_page(results: Results, path: Path) -> Path:
     Raises UserError where the file cannot be written.
     """
     return write_text(path, render(results))
-
-
-def write_text(path: Path, text: str) -> Path:
-    """`text` as the file's whole content, or the file as it was, and its path; UserError where that fails."""
-    beside = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; give --out a directory that can be written"
-        ) from error
-    return path
 
 
 def render(results: Results) -> str:

@@ -1,7 +1,6 @@
 """What a command found, as results.json in schema `vitrtl-results/1`; written whole, checked when read."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -25,6 +24,7 @@ from reports.tables import (
     wilson,
 )
 from reports.verification_rows import UnitVerification
+from reports.whole_file import write_text
 
 __all__ = [
     "FLOAT", "SCHEMA", "Accuracy", "Agreement", "Config", "Exactness", "KernelSpeed", "LayerCycles", "Level",
@@ -103,18 +103,8 @@ def _plain(metric: Metric) -> dict[str, Any]:
 
 def write(results: Results, directory: Path) -> Path:
     """Writes `directory/results.json`, beside first and then renamed, and returns its path."""
-    path = directory / "results.json"
     text = json.dumps(results.document(), indent=1, ensure_ascii=False, allow_nan=False)
-    beside = path.with_name(path.name + ".partial")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text + "\n", encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; give --out a directory that can be written"
-        ) from error
-    return path
+    return write_text(directory / "results.json", text + "\n")
 
 
 class _File(Row):

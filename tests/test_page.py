@@ -371,7 +371,7 @@ def test_a_page_is_written_whole_and_a_bad_place_is_named(tmp_path: Path) -> Non
     path = write_page(only(sample(), "verification"), tmp_path / "out" / "report.html")
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*file/report\.html: .*; give --out a directory"):
+    with pytest.raises(UserError, match=r"cannot write .*file/report\.html: .* give --out a directory"):
         write_page(only(sample(), "verification"), tmp_path / "file" / "report.html")
 
 

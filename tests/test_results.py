@@ -262,7 +262,7 @@ def test_missing_files_and_unwritable_places_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*results\.json: No such file"):
         read(tmp_path / "results.json")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*; give --out a directory"):
+    with pytest.raises(UserError, match=r"cannot write .* give --out a directory"):
         write(complete(), tmp_path / "file")
 
 

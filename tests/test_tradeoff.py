@@ -1,7 +1,10 @@
 """The sweep's arithmetic and words: sums, what is not beaten, answers, files. The figures here are made up."""
 
 import csv
+import errno
 import io
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from reports.tradeoff.pareto import cheapest, front
 from reports.tradeoff.request import parse_targets, parse_widths
 from reports.tradeoff.rows import area_of
 from reports.tradeoff.write import table_text
+from reports.whole_file import write_text
 from tests.tradeoff_sample import part, parts, sample
 
 costs = st.dictionaries(
@@ -227,3 +231,58 @@ def test_a_sweep_from_images_to_report(
     second = read(tmp_path / "results.json").tables
     assert second.areas[0].luts == sum(7 * p.copies for p in second.parts)
     assert second.designs == first.designs
+
+
+@pytest.mark.parametrize(
+    "file", ["points/repq-w4-a4.json", "results.json", "report.html", "designs.csv", "tradeoff.md"]
+)
+def test_a_full_disk_is_one_line_and_leaves_files_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str
+) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("as it was")
+    written = Path.write_text
+
+    def full(self: Path, text: str, **options: Any) -> int:
+        """Half of the text, then no more room."""
+        written(self, text[: len(text) // 2], **options)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(
+        UserError, match=rf"^cannot write {re.escape(str(path))}: No space left on device; make room"
+    ):
+        write_text(path, "what is new")
+    assert path.read_text() == "as it was"
+    assert [each.name for each in path.parent.iterdir() if each.is_file()] == [path.name]
+
+
+def test_a_disk_that_fills_up_keeps_the_points(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No room for results.json: exit code 2, one line; the point is there for the next run."""
+    import reports.tradeoff.hardware as hardware
+    from reports.synthesis import Area
+
+    def synthesised(jobs: Any, cache: Path, processes: int, advance: Any) -> Any:
+        for job in jobs:
+            yield job, Area(target="xcup", luts=7.0, dsps=0.0, cells={}, tools={"yosys": "0: x"})
+
+    monkeypatch.setattr(hardware, "synthesize_all", synthesised)
+    replaced = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if Path(target).name == "results.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replaced(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert run(monkeypatch, tmp_path) == 2
+    said = capsys.readouterr().err
+    assert f"cannot write {tmp_path / 'results.json'}: No space left on device" in said.replace("\n", "")
+    assert not list(tmp_path.glob("*.partial"))
+    assert not (tmp_path / "results.json").exists()
+    assert run(monkeypatch, tmp_path) == 0
+    assert "1 of 1 points taken from" in capsys.readouterr().err

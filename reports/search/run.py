@@ -16,7 +16,6 @@ from reports.accuracy import check_labels, float_point, load_for
 from reports.accuracy_point import Cell, Plan, sources_digest
 from reports.checkpoint import key_of
 from reports.choice import Bits
-from reports.page import write_text
 from reports.progress import console
 from reports.results import Config
 from reports.search.area_model import AreaModel, area_model
@@ -36,6 +35,7 @@ from reports.tradeoff.needs import needs_of
 from reports.tradeoff.points import Sweep
 from reports.tradeoff.sweep import load_accelerators, swept_results
 from reports.tradeoff.write import publish
+from reports.whole_file import write_text
 from reports.workload import Workload
 from sim.accelerator import Accelerator
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reports.accuracy_point import Cell
-from reports.page import write_text
 from reports.search.scheme_file import scheme_text
 from reports.search.verdict import Candidate, dominated, rank_correlation, verdict
 from reports.tradeoff.markdown import table
+from reports.whole_file import write_text
 
 SCHEMES = "schemes"
 """Folder of the scheme files, below the output's."""

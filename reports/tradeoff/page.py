@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reports.page import environment, plotly_script, write_text
+from reports.page import environment, plotly_script
 from reports.results import FLOAT, Results
 from reports.tradeoff.answers import COSTS, answers, pareto, targets_of
 from reports.tradeoff.markdown import troubles
 from reports.tradeoff.rows import RESOURCES, UNITS, Design
+from reports.whole_file import write_text
 
 INT8 = ("uniform", 8, 8)
 """Scheme and widths of the baseline that most hardware has today."""

@@ -1,6 +1,5 @@
 """Real inputs of the units whose energy a sweep states, kept beside the points."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue, ValidationError
 
-from golden.errors import UserError
 from golden.program import Operation, Program
 from reports.energy import real_inputs
 from reports.row import Label, Row
 from reports.tradeoff.needs import read_spec, width, written_spec
+from reports.whole_file import write_text
 from sim.accelerator import is_edge
 from sim.registry import unit_of
 from sim.unit import Beats, Unit
@@ -109,10 +108,4 @@ def load_stimuli(file: Path, key: str) -> tuple[Stimulus, ...] | None:
 
 def save_stimuli(file: Path, key: str, found: tuple[Stimulus, ...]) -> None:
     """Keeps them, written beside first and then renamed."""
-    beside = file.with_suffix(".partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(Stimuli(key=key, found=found).model_dump_json(), encoding="utf-8")
-        os.replace(beside, file)
-    except OSError as error:
-        raise UserError(f"cannot write {file}: {error.strerror}; make room and start again") from error
+    write_text(file, Stimuli(key=key, found=found).model_dump_json())

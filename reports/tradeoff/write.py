@@ -10,13 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from reports.checkpoint import discard
-from reports.page import write_text
 from reports.progress import console
 from reports.results import Results, write
 from reports.tradeoff.answers import COSTS, amount, pareto, targets_of
 from reports.tradeoff.markdown import markdown
 from reports.tradeoff.page import write_page
 from reports.tradeoff.rows import RESOURCES
+from reports.whole_file import write_text
 
 
 def publish(results: Results, failures: Mapping[str, str], out: Path) -> None:
