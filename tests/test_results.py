@@ -273,7 +273,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reports.results.os.replace", stop)
+    monkeypatch.setattr("reports.whole_file.os.replace", stop)
     with pytest.raises(KeyboardInterrupt):
         write(Results(command="verify"), tmp_path)
     assert path.read_bytes() == before
