@@ -159,9 +159,9 @@ def test_faults_of_the_axi_wrapper_are_killed(tmp_path: Path) -> None:
 @needs_icarus
 @pytest.mark.cosim
 def test_faults_of_a_model_are_killed(tmp_path: Path) -> None:
-    result = run_mutation((UNIT,), tmp_path, 0, files=[MODEL], sample=12)
+    result = run_mutation((UNIT,), tmp_path, 0, files=[MODEL], sample=24)
     (file,) = result.files
-    assert len(file.verdicts) == 12 < file.faults
+    assert len(file.verdicts) == 24 < file.faults
     assert {v.how for v in file.verdicts if v.status == "killed"} >= {"bits", "refused"}
 
 
