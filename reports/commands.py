@@ -90,6 +90,14 @@ def _print_checks(results: Results) -> None:
 
 def _print_verification(totals: Sequence[UnitTotal], mutants: Sequence[Mutants]) -> None:
     """One line per unit; no column for what was tried for none."""
+    counts: dict[str, list[int | None]] = {
+        "specs": [total.specs for total in totals],
+        "vectors": [total.vectors for total in totals],
+        "library": [total.volume for total in totals],
+        "bits ≠": [total.mismatches for total in totals],
+        "cycles ≠": [total.cycle_mismatches for total in totals],
+    }
+    counted = {name: column for name, column in counts.items() if any(n is not None for n in column)}
     found = {
         "proof": [total.proofs for total in totals],
         "mutants killed": [killed_of(mutants, total.unit) for total in totals],
@@ -97,14 +105,13 @@ def _print_verification(totals: Sequence[UnitTotal], mutants: Sequence[Mutants])
     shown = {name: cells for name, cells in found.items() if any(cells)}
     table = Table(title="RTL = sim, bits and cycles", title_justify="left")
     table.add_column("unit", no_wrap=True)
-    for name in ("specs", "vectors", "library", "bits ≠", "cycles ≠"):
+    for name in counted:
         table.add_column(name, justify="right", no_wrap=True)
     for name in (*shown, ""):
         table.add_column(name)
     for n, total in enumerate(totals):
-        counts = (total.specs, total.vectors, total.volume, total.mismatches, total.cycle_mismatches)
         cells = [column[n] or "unknown" for column in shown.values()]
-        numbers = ("unknown" if count is None else f"{count:,}" for count in counts)
+        numbers = [_known(column[n]) for column in counted.values()]
         table.add_row(total.unit, *numbers, *cells, "pass" if total.passed else "[red]FAIL[/red]")
     _stdout(table)
 
@@ -153,7 +160,9 @@ def _print_cost(results: Results) -> None:
 
 
 def _known(number: float | None) -> str:
-    return "unknown" if number is None else f"{number:,g}"
+    if number is None:
+        return "unknown"
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:,}"
 
 
 def _stdout(table: Table) -> None:
