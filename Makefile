@@ -15,7 +15,7 @@ demo: .venv/.ready simulator ## the whole line on the small ViT that ships here
 test: .venv/.ready simulator browser ## every test, RTL cosimulation and the report pages in a browser included
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=2 pytest -q -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
-verify: .venv/.ready simulator ## RTL of every unit: simulated, by the million, on the model's tensors; minutes
+verify: .venv/.ready simulator ## RTL of every unit: simulated, by the million, on the model's tensors; five minutes on two cores
 	.venv/bin/vitrtl verify --out out/verify $(ARGS)
 
 lint: .venv/.ready ## style, types, import rule, spelling

@@ -107,8 +107,9 @@ def _print_verification(totals: Sequence[UnitTotal], mutants: Sequence[Mutants])
     table.add_column("unit", no_wrap=True)
     for name in counted:
         table.add_column(name, justify="right", no_wrap=True)
-    for name in (*shown, ""):
+    for name in shown:
         table.add_column(name)
+    table.add_column("", no_wrap=True, min_width=len("pass"))
     for n, total in enumerate(totals):
         cells = [column[n] or "unknown" for column in shown.values()]
         numbers = [_known(column[n]) for column in counted.values()]
