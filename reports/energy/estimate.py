@@ -13,7 +13,7 @@ from reports.energy.tables import PACKAGE, CellEnergies, energies_of
 from reports.registry import entry
 from reports.synthesis.area import TOP, SynthesisError
 from reports.synthesis.asic import asic_tools, map_to_gates
-from reports.synthesis.cache import key_of, load, store
+from reports.synthesis.cache import key_of, load_as, store
 from reports.synthesis.liberty import read_liberty
 from reports.synthesis.tools import TIMEOUT_S, package_version, workspace
 from rtl.verilog import rtlil_text
@@ -73,7 +73,7 @@ def energy(
     tools[PACKAGE] = package_version(PACKAGE)
     source = rtlil_text(entry(name).component(spec), TOP)
     path = cache / f"{name}-energy-{key_of(source, tools, METHOD, _digest(inputs))}.json"
-    kept = _kept(path)
+    kept = load_as(path, Energy)
     if kept is not None:
         return kept
     try:
@@ -129,12 +129,3 @@ def _digest(inputs: Mapping[str, Beats]) -> str:
         total.update(np.ascontiguousarray(codes, np.int64).tobytes())
         total.update(np.ascontiguousarray(last, np.bool_).tobytes())
     return total.hexdigest()
-
-
-def _kept(path: Path) -> Energy | None:
-    """The kept result; one of another version of Energy is made again."""
-    found = load(path)
-    try:
-        return Energy(**found) if found is not None else None
-    except TypeError:
-        return None

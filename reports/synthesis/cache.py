@@ -5,10 +5,13 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reports.synthesis.area import SynthesisError
+
+T = TypeVar("T")
 
 
 def user_cache() -> Path:
@@ -28,6 +31,15 @@ def load(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def load_as(path: Path, kind: Callable[..., T]) -> T | None:
+    """A kept result as `kind`; one of another version of `kind` is made again."""
+    found = load(path)
+    try:
+        return kind(**found) if found is not None else None
+    except TypeError:
+        return None
 
 
 def store(path: Path, document: dict[str, Any]) -> None:

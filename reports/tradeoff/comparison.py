@@ -11,7 +11,7 @@ import numpy as np
 from golden.errors import InvariantError, UserError
 from reports.registry import entry
 from reports.synthesis import TOP, SynthesisError
-from reports.synthesis.cache import key_of, load, store
+from reports.synthesis.cache import key_of, load_as, store
 from reports.synthesis.pool import each_in_process
 from reports.synthesis.tools import workspace
 from reports.verification_sources import sources_digest
@@ -71,7 +71,7 @@ def compared(name: str, spec: Unit, cache: Path) -> Comparison:
     source = rtlil_text(component, TOP)
     tools = [wheel.version(), compiler_version()]
     path = cache / f"{name}-compared-{key_of(source, sources_digest(name), tools, VECTORS)}.json"
-    kept = _kept(path)
+    kept = load_as(path, Comparison)
     if kept is not None:
         return kept
     try:
@@ -151,12 +151,3 @@ def _runs(spec: Unit, inputs: Mapping[str, Beats]) -> bool:
 
 def _compared(job: ComparisonJob, cache: Path) -> Comparison:
     return compared(job.unit, job.spec, cache)
-
-
-def _kept(path: Path) -> Comparison | None:
-    """The kept result; one of another version of Comparison is made again."""
-    found = load(path)
-    try:
-        return Comparison(**found) if found is not None else None
-    except TypeError:
-        return None
