@@ -41,9 +41,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "sim/decoded_mac.py": ("tests/test_decoded_mac.py", UNIT.format("two_scale_mac"), UNIT.format("table_mac")),
     "sim/digits.py": ("tests/test_products.py",),
     "sim/encoder.py": tuple(UNIT.format(name) for name in ENCODERS),
+    "sim/kernel_cache.py": ("tests/test_kernel_cache.py",),
     "sim/log2_products.py": (UNIT.format("log2_mac"),),
     "sim/log_domain.py": ("tests/test_power_tables.py", UNIT.format("probability")),
     "sim/log_domain_rows.py": (UNIT.format("softmax"), UNIT.format("probability"), "tests/test_power_tables.py"),
+    "sim/log_domain_spec.py": (UNIT.format("softmax"), UNIT.format("probability")),
     "sim/matrix.py": ("tests/test_schedule.py",),
     "sim/movement.py": ("tests/test_movement.py",),
     "sim/network.py": ("tests/test_network.py",),
@@ -55,7 +57,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "sim/tiling.py": (UNIT.format("systolic_array"),),
     "sim/traffic.py": ("tests/test_traffic.py",),
     "sim/unit.py": ("tests/test_registry.py",),
-    "sim/units/softmax.py": ("tests/test_softmax_bounds.py", "tests/test_power_tables.py"),
+    "sim/units/softmax.py": (UNIT.format("softmax"), "tests/test_softmax_bounds.py", "tests/test_power_tables.py"),
     "sim/vectors.py": ("tests/test_vectors.py",),
 }  # fmt: skip
 """Tests of each file that is no unit's own, those that find most first; the limits of all units come before."""
