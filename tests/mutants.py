@@ -7,6 +7,7 @@ traffic) are judged here alone. Verdicts are kept in OUT/tests.jsonl; OUT/sim.md
 
 The kernels run as Python, as in the first oracle, and in a process of their own per fault. Left out is every test that
 fails that way without a fault, such as those that change a kernel's text, or takes the processor over `SLOW` seconds.
+What survives in a file of `COMPILED` is judged once more with numba, which compiles all kernels anew for each fault.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +26,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = 0.5
+SLOW_COMPILED = 30.0
+COMPILED = ("sim/digits.py", "sim/log2_products.py", "sim/products.py", "sim/vectors.py")
+"""Files with faults that Python cannot show: vector instructions, what lies around an array, sums that wrap."""
 HEAVY = ("numba", "torch", "hypothesis.strategies", "amaranth.hdl", "pytest")
 """Imported before the forks; nothing of `sim`, which a child imports with its fault."""
 KNOWN = Path(__file__).with_suffix(".toml")
@@ -87,6 +92,8 @@ class Record:
     failed: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """What each took, the processor's."""
+    slow: float = SLOW
+    """What a test without a fault takes at most; with one, twice as much."""
     began: float = 0.0
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
@@ -95,7 +102,7 @@ class Record:
 
     def pytest_runtest_setup(self) -> None:
         signal.signal(signal.SIGPROF, _late)
-        signal.setitimer(signal.ITIMER_PROF, 2 * SLOW)
+        signal.setitimer(signal.ITIMER_PROF, 2 * self.slow)
         self.began = process_time()
 
     def pytest_collectreport(self, report: Any) -> None:
@@ -129,11 +136,15 @@ def in_child(work: Any, limit: int) -> dict[str, Any]:
     return dict(json.loads(text)) if text else {}
 
 
-def run_tests(files: Sequence[str], fast: dict[str, float], *more: str) -> Record:
+def run_tests(files: Sequence[str], fast: dict[str, float], compiled: bool, *more: str) -> Record:
     """Runs pytest with no more of it than the tests need: this is done for every fault."""
+    import numba
     import pytest
 
-    record = Record(fast=fast)
+    record = Record(fast=fast, slow=SLOW_COMPILED if compiled else SLOW)
+    if compiled:
+        numba.config.DISABLE_JIT = 0
+        numba.config.CACHE_DIR = tempfile.mkdtemp(dir=os.environ["TMPDIR"])
     plugins = ("no:cacheprovider", "no:unraisableexception", "_hypothesis_pytestplugin")
     chosen = ["-m", "not cosim and not synth and not slow and not data", "--hypothesis-seed=0"]
     options = ["-q", "--assert=plain", *chosen, *(f"-p{name}" for name in plugins), *more]
@@ -143,35 +154,38 @@ def run_tests(files: Sequence[str], fast: dict[str, float], *more: str) -> Recor
     return record
 
 
-def fast_tests(files: Sequence[str], unit: str, kept: Path) -> dict[str, float]:
-    """Tests that pass and are fast without a fault, in the kernels' Python; of the limits those of `unit`."""
-    file = kept / f"{digest_of(files)}.json"
+def fast_tests(files: Sequence[str], unit: str, kept: Path, compiled: bool) -> dict[str, float]:
+    """Tests that pass and are fast without a fault; of the limits those of `unit`."""
+    file = kept / f"{digest_of(files, compiled)}.json"
     if not file.exists():
-        found = in_child(lambda: vars(run_tests(files, {})), 900)
+        found = in_child(lambda: vars(run_tests(files, {}, compiled)), 900)
         passed = found["seconds"].keys() - set(found["failed"])
         file.write_text(json.dumps({name: found["seconds"][name] for name in sorted(passed)}))
-    known = json.loads(file.read_text())
+    known, slow = json.loads(file.read_text()), SLOW_COMPILED if compiled else SLOW
     chosen = {
-        name: s for name, s in known.items() if s <= SLOW and (LIMITS not in name or f"[{unit}" in name)
+        name: s for name, s in known.items() if s <= slow and (LIMITS not in name or f"[{unit}" in name)
     }
     if not chosen:
         raise RuntimeError(f"no test ran of {', '.join(files)}")
     return chosen
 
 
-def digest_of(files: Sequence[str]) -> str:
-    """Hash of the files' texts."""
-    return hashlib.sha256("".join((ROOT / name).read_text() for name in files).encode()).hexdigest()[:16]
+def digest_of(files: Sequence[str], compiled: bool) -> str:
+    """Hash of the files' texts and of how their kernels run."""
+    text = "".join((ROOT / name).read_text() for name in files) + "compiled" * compiled
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def judged(path: str, number: int, files: Sequence[str], fast: dict[str, float]) -> dict[str, Any]:
+def judged(
+    path: str, number: int, files: Sequence[str], fast: dict[str, float], compiled: bool
+) -> dict[str, Any]:
     """What the tests say of one fault, up to the first that fails."""
     from reports.mutation.loading import plant
 
     def work() -> dict[str, Any]:
-        finder = plant(ROOT, path, number)
-        record = run_tests(files, fast, "-x")
-        return {"failed": record.failed[:1], "reached": finder.reached}
+        finder = plant(ROOT, path, number, marked=not compiled)
+        record = run_tests(files, fast, compiled, "-x")
+        return {"failed": record.failed[:1], "reached": compiled or finder.reached}
 
     return in_child(work, 240) or {"failed": ["the tests did not end"], "reached": True}
 
@@ -181,20 +195,21 @@ def lines_of(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def run(out: Path, paths: Sequence[str]) -> None:
-    """Judges what the first oracle left of `paths`."""
+def run(out: Path, paths: Sequence[str], compiled: bool) -> None:
+    """Judges what the first oracle, or tests before, left of `paths`."""
     from reports.mutation.operators import mutants
 
     by_cases = {line["key"] for line in lines_of(out / "mutants.jsonl") if line["status"] == "killed"}
     earlier = lines_of(out / "tests.jsonl")
     for path in paths:
         files = tests_of(path)
-        digest = digest_of(files)
+        digest = digest_of(files, compiled)
         decided = {line["key"] for line in earlier if line["killed"] or line["tests"] == digest}
         left = [mutant for mutant in mutants(ROOT, path) if mutant.key not in by_cases | decided]
-        fast = fast_tests(files, Path(path).stem if "units" in path else "", out) if left and files else {}
+        unit = Path(path).stem if "units" in path else ""
+        fast = fast_tests(files, unit, out, compiled) if left and files else {}
         for mutant in left if files else []:
-            seen = judged(path, mutant.number, files, fast)
+            seen = judged(path, mutant.number, files, fast, compiled)
             line = {
                 "key": mutant.key, "tests": digest, "killed": bool(seen["failed"]), "by": "".join(seen["failed"]),
                 "where": f"{path}:{mutant.line}  {mutant.change}", "reached": seen["reached"],
@@ -253,7 +268,10 @@ def main(out: Path, paths: Sequence[str]) -> None:
     for name in HEAVY:
         import_module(name)
     every = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "sim").rglob("*.py"))]
-    run(out, paths or every)
+    run(out, paths or every, compiled=False)
+    with tempfile.TemporaryDirectory(prefix="vitrtl-mutants-") as scratch:
+        os.environ["TMPDIR"] = scratch
+        run(out, [path for path in paths or every if path in COMPILED], compiled=True)
     (out / "sim.md").write_text(table(out, every))
 
 

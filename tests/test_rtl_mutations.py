@@ -1,14 +1,13 @@
-"""Planted faults: each must make cosimulation fail, and in the way that names it."""
+"""Planted faults in the arithmetic, constants and accumulators: each must make cosimulation fail, in the bits."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
-from functools import cache
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 
 import rtl.element
 import rtl.log_domain
@@ -19,82 +18,12 @@ import rtl.units.softmax
 import rtl.units.token_encoder
 from golden.formats import Integer
 from reports.registry import entry
-from rtl.cosim.runner import Cosimulation, cosimulate
 from rtl.fixed import saturate
-from rtl.stream import StreamUnit
-from sim.unit import Beats, Unit
+from sim.unit import Unit
 from sim.units.gelu import Gelu
-from sim.units.softmax import Softmax
+from tests.rtl_mutations_sample import SOFTMAX, SPECS, BuiltFrom, check, stimuli, wrapped
 
 pytestmark = pytest.mark.cosim
-
-SOFTMAX = replace(entry("softmax").report.SWEEP[3], max_length=24)
-ADDER = entry("residual_adder").report.SWEEP[0]
-SPECS: Mapping[str, Unit] = {
-    "softmax": SOFTMAX,
-    "residual_adder": ADDER,
-    "requantizer": entry("requantizer").report.SWEEP[0],
-    "gelu": entry("gelu").report.SWEEP[0],
-    "mac": entry("mac").report.SWEEP[1],
-    "log2_mac": entry("log2_mac").report.SWEEP[2],
-    "probability": replace(entry("probability").report.SWEEP[3], max_length=24),
-    "table_mac": entry("table_mac").report.SWEEP[0],
-    "threshold_encoder": entry("threshold_encoder").report.SWEEP[0],
-    "token_encoder": entry("token_encoder").report.SWEEP[0],
-    "outlier_list": entry("outlier_list").report.SWEEP[1],
-    "outlier_mac": entry("outlier_mac").report.SWEEP[0],
-    "layernorm": replace(entry("layernorm").report.SWEEP[1], channels=16, epsilon=256),
-    "log2_encoder": entry("log2_encoder").report.SWEEP[3],
-    "token_scaler": entry("token_scaler").report.SWEEP[2],
-}
-
-
-class BuiltFrom(StreamUnit):
-    """Unit `name` with the ports, bits and cycles due of one spec, elaborated from another."""
-
-    def __init__(self, name: str, spec: Unit, built: Unit) -> None:
-        super().__init__(spec)
-        self.name, self.built = name, built
-
-    def elaborate(self, platform: object) -> Module:
-        return wrapped(self, entry(self.name).component(self.built), lambda m: None)
-
-
-class Faulty(StreamUnit):
-    """A unit with `fault`, a function of the module, the wrapper and the unit, on its connections."""
-
-    def __init__(self, unit: StreamUnit, fault: Callable[[Module, StreamUnit, StreamUnit], None]) -> None:
-        super().__init__(unit.spec)
-        self.unit, self.fault = unit, fault
-
-    def elaborate(self, platform: object) -> Module:
-        return wrapped(self, self.unit, lambda m: self.fault(m, self, self.unit))
-
-
-def wrapped(outer: StreamUnit, inner: StreamUnit, fault: Callable[[Module], None]) -> Module:
-    m = Module()
-    m.submodules.inner = inner
-    for name in (*outer.spec.inputs, *outer.spec.outputs):
-        source, sink = (outer, inner) if name in outer.spec.inputs else (inner, outer)
-        one, other = getattr(source, name), getattr(sink, name)
-        m.d.comb += [other.payload.eq(one.payload), other.valid.eq(one.valid), one.ready.eq(other.ready)]
-    fault(m)  # the last assignment wins
-    return m
-
-
-@cache
-def stimuli(name: str, spec: Unit) -> Mapping[str, Beats]:
-    return entry(name).report.stimuli(spec, np.random.default_rng(7))
-
-
-def check(name: str, component: StreamUnit, folder: Path) -> Cosimulation:
-    return cosimulate(component, stimuli(name, component.spec), folder, seed=11, waves=False)
-
-
-@pytest.mark.parametrize("name", ["softmax", "residual_adder"])
-def test_the_wrapper_itself_passes(name: str, tmp_path: Path) -> None:
-    component = Faulty(entry(name).component(SPECS[name]), lambda m, outer, inner: None)
-    assert check(name, component, tmp_path).first_failure is None
 
 
 def entry_off_by_one(spec: Unit, table: str, n: int, step: int) -> Unit:
@@ -126,18 +55,6 @@ def test_gelu_stimuli_show_every_table_entry_that_is_off_by_one() -> None:
     faults = [fault for fault in entries_off_by_one(spec) if shows(spec, fault)]
     assert len(faults) > 10
     assert not [fault for fault in faults if np.array_equal(fault.compute(h=h), spec.compute(h=h))]
-
-
-class SlowSoftmax(Softmax):
-    """One cycle more of normalisation, which changes no bit."""
-
-    @property
-    def normalise_cycles(self) -> int:
-        return Softmax.normalise_cycles.fget(self) + 1  # type: ignore[attr-defined]
-
-
-def slow(spec: Softmax) -> SlowSoftmax:
-    return SlowSoftmax(**{field.name: getattr(spec, field.name) for field in fields(spec)})
 
 
 BUILT = {
@@ -199,92 +116,6 @@ def test_wrong_constants_are_found_in_the_bits(fault: str, tmp_path: Path) -> No
     found = check(name, BuiltFrom(name, SPECS[name], built), tmp_path)
     assert found.mismatches > 0
     assert found.cycle_mismatches == found.protocol_errors == 0
-
-
-def test_one_cycle_more_is_found_in_the_cycles_alone(tmp_path: Path) -> None:
-    found = check("softmax", BuiltFrom("softmax", SOFTMAX, slow(SOFTMAX)), tmp_path)
-    assert found.cycle_mismatches > 0
-    assert found.mismatches == found.protocol_errors == 0
-    assert "not" in str(found.tests["bits_and_cycles_without_stalls"])
-    assert found.tests["bits_with_stalls"] is None
-
-
-def ignores_back_pressure(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
-    m.d.comb += inner.o.ready.eq(1)
-
-
-def loses_last(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
-    m.d.comb += outer.o.payload.last.eq(0)
-
-
-def waits_for_ready(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
-    m.d.comb += outer.o.valid.eq(inner.o.valid & outer.o.ready)
-
-
-def does_not_hold(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
-    stalled = Signal()
-    m.d.sync += stalled.eq(inner.o.valid & ~outer.o.ready)
-    m.d.comb += outer.o.payload.code[0].eq(inner.o.payload.code[0] ^ stalled)
-
-
-def repeats_a_beat(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
-    taken = Signal(4)
-    with m.If(outer.o.valid & outer.o.ready):
-        m.d.sync += taken.eq(taken + 1)
-    m.d.comb += inner.o.ready.eq(outer.o.ready & (taken != 9))
-
-
-def never_answers(m: Module, outer: StreamUnit, inner: StreamUnit) -> None:
-    m.d.comb += [outer.o.valid.eq(0), inner.o.ready.eq(0)]
-
-
-@pytest.mark.parametrize(
-    ("name", "fault", "kind"),
-    [
-        ("softmax", ignores_back_pressure, "protocol_errors"),
-        ("residual_adder", ignores_back_pressure, "protocol_errors"),
-        ("softmax", loses_last, "mismatches"),
-        ("token_encoder", loses_last, "mismatches"),
-        ("outlier_list", loses_last, "mismatches"),
-        ("outlier_list", ignores_back_pressure, "protocol_errors"),
-        ("outlier_mac", does_not_hold, "protocol_errors"),
-        ("residual_adder", does_not_hold, "protocol_errors"),
-        ("residual_adder", repeats_a_beat, "mismatches"),
-    ],
-    ids=lambda value: getattr(value, "__name__", value),
-)
-def test_broken_handshakes_are_found(
-    name: str, fault: Callable[[Module, StreamUnit, StreamUnit], None], kind: str, tmp_path: Path
-) -> None:
-    found = check(name, Faulty(entry(name).component(SPECS[name]), fault), tmp_path)
-    assert getattr(found, kind) > 0
-    assert found.tests["bits_with_stalls"] is not None
-
-
-@pytest.mark.parametrize("fault", [waits_for_ready, never_answers], ids=lambda fault: fault.__name__)
-def test_a_hang_is_a_failure_that_says_where(
-    fault: Callable[[Module, StreamUnit, StreamUnit], None], tmp_path: Path
-) -> None:
-    found = check("residual_adder", Faulty(entry("residual_adder").component(ADDER), fault), tmp_path)
-    assert "no handshake for" in str(found.tests["bits_with_stalls"])
-    assert "o moved" in str(found.tests["bits_with_stalls"])
-
-
-class IgnoresReset(StreamUnit):
-    """A unit whose registers have initial values but no reset."""
-
-    def elaborate(self, platform: object) -> Module:
-        inner = entry("softmax").component(self.spec)
-        m = wrapped(self, DomainRenamer("unreset")(inner), lambda m: None)
-        m.domains.unreset = ClockDomain(reset_less=True)
-        m.d.comb += ClockSignal("unreset").eq(ClockSignal("sync"))
-        return m
-
-
-def test_state_that_survives_reset_is_found(tmp_path: Path) -> None:
-    found = check("softmax", IgnoresReset(SOFTMAX), tmp_path)
-    assert found.tests["bits_and_cycles_after_reset"] is not None
-    assert found.tests["bits_and_cycles_without_stalls"] is None or found.mismatches
 
 
 def wraps(value: Value, format: Integer) -> Value:

@@ -79,7 +79,7 @@ def test_definitions_on_a_few_numbers() -> None:
     assert (offsets[:3].tolist(), amounts[:3].tolist()) == ([10, 40, 50], [1, 3, 3])
     terms, sums = np.arange(-20, 80), np.empty(vectors.WIDTH, np.int64)
     vectors.add_terms(terms, offsets, amounts, 3, sums)
-    assert sums[0] == (-10 >> 1) + (20 >> 3) + (30 >> 3)  # FLOOR
+    assert sums.tolist() == [((n - 10) >> 1) + ((n + 20) >> 3) + ((n + 30) >> 3) for n in range(32)]  # FLOOR
 
 
 def faulty(old: str, new: str) -> tuple[Any, Any]:

@@ -14,11 +14,11 @@ from reports.mutation.operators import MARKER, planted
 
 
 class Planted(MetaPathFinder):
-    """Finder of the one module with a fault; whatever the fault's place evaluates to passes through `mark`."""
+    """Finder of the one module with a fault; `marked`, what its place evaluates to passes through a mark."""
 
-    def __init__(self, root: Path, path: str, number: int) -> None:
+    def __init__(self, root: Path, path: str, number: int, *, marked: bool) -> None:
         self.name = path.removesuffix(".py").replace("/", ".")
-        self.path, self.number, self.reached = root / path, number, False
+        self.path, self.number, self.marked, self.reached = root / path, number, marked, False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -26,7 +26,7 @@ class Planted(MetaPathFinder):
         """Spec of the faulty module; every other is left to those who would find it anyway."""
         if fullname != self.name:
             return None
-        tree = planted(self.path.read_text(), self.number)
+        tree = planted(self.path.read_text(), self.number, marked=self.marked)
         return spec_from_loader(fullname, _TreeLoader(fullname, str(self.path), tree, self._mark))
 
     def _mark(self, value: Any) -> Any:
@@ -48,12 +48,13 @@ class _TreeLoader(SourceFileLoader):
         super().exec_module(module)
 
 
-def plant(root: Path, path: str, number: int) -> Planted:
+def plant(root: Path, path: str, number: int, *, marked: bool = True) -> Planted:
     """Makes every later import of the module at `path`, and of all that may hold on to it, see the fault.
 
-    For a process that ends afterwards: modules of `sim` and `rtl` imported before are forgotten.
+    For a process that ends afterwards: modules of `sim` and `rtl` imported before are forgotten. A kernel that is to
+    be compiled has to be planted without `marked`; whether its fault was reached is then not known.
     """
-    finder = Planted(root, path, number)
+    finder = Planted(root, path, number, marked=marked)
     for name in [name for name in sys.modules if name.partition(".")[0] in ("sim", "rtl")]:
         del sys.modules[name]
     sys.meta_path.insert(0, finder)

@@ -113,12 +113,12 @@ def mutants(root: Path, path: str) -> list[Mutant]:
     return found
 
 
-def planted(text: str, number: int) -> ast.Module:
-    """Syntax tree of the module `text` with its fault `number` in it."""
+def planted(text: str, number: int, *, marked: bool = True) -> ast.Module:
+    """Syntax tree of the module `text` with its fault `number` in it, `marked` or as a compiler takes it."""
     tree = ast.parse(text)
     site = list(_sites(tree))[number]
     changed: ast.Module = _Planter(site).visit(tree)
-    return ast.fix_missing_locations(changed)
+    return ast.fix_missing_locations(changed if marked else _Unmarked().visit(changed))
 
 
 class _Undocumented(ast.NodeTransformer):
@@ -127,6 +127,14 @@ class _Undocumented(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if text else node
+
+
+class _Unmarked(ast.NodeTransformer):
+    """Leaves out the marks."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        return node.args[0] if isinstance(node.func, ast.Name) and node.func.id == MARKER else node
 
 
 class _Planter(ast.NodeTransformer):
