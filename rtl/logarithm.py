@@ -56,8 +56,8 @@ class Logarithm(Elaboratable):
     """Sum of powers and its log2: `level` plus the `octaves` of all cycles, with the constants.
 
     Attributes: `clear`, `add` (the `powers` of a beat, `spec.gather_latency` cycles before), `normalise` and
-    `interpolate` each strobe one step; `octaves` is minus the places that this cycle shifts the sum by; `level` is
-    the final one from the second cycle after the last step on.
+    `interpolate`, in neighbouring cycles, each strobe one step; `octaves` is minus the places that this cycle shifts
+    the sum by; `level` is the final one in the second cycle after the last step.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -94,10 +94,10 @@ class Logarithm(Elaboratable):
             # slope · low needs the bits of both; built from the highest bit of `low` down, one a cycle.
             slope = table(spec.log_slope, segment)
             product = Signal(max(spec.log_slope).bit_length() + len(low))
-            with m.If(self.clear):
-                m.d.sync += product.eq(0)
             with m.If(self.interpolate):
                 m.d.sync += [low.eq(low << 1), product.eq((product << 1) + Mux(low[-1:], slope, 0))]
+            with m.Else():
+                m.d.sync += product.eq(0)
             level = level + (product >> spec.log_segment_shift)
         m.d.sync += self.level.eq(level)
         return m
@@ -106,7 +106,8 @@ class Logarithm(Elaboratable):
         """Sum of the lanes' powers, a register after each level of additions of two."""
         values: list[Value] = list(self.powers)
         while len(values) > 1:
-            sums = [Signal(len(values[0]) + 1) for _ in range(len(values) // 2)]
-            m.d.sync += [one.eq(values[2 * n] + values[2 * n + 1]) for n, one in enumerate(sums)]
+            sums = [Signal(len(values[0]) + 1) for _ in values[::2]]
+            pairs = zip(values[::2], values[1::2], strict=True)
+            m.d.sync += [one.eq(a + b) for one, (a, b) in zip(sums, pairs, strict=True)]
             values = list(sums)
         return values[0]

@@ -87,8 +87,7 @@ def first_digits(codes: NDArray[Any]) -> Digits | None:
     if count > _MOST_PASSES:
         return None
     signed = low < 0 and low >= -128 * _ones(count) and high <= 127 * _ones(count)
-    lowest = -128 * _ones(count) if signed else 0
-    offset = 0 if lowest <= low and high <= lowest + 255 * _ones(count) else low - lowest
+    offset = 0 if signed or (low >= 0 and high <= 255 * _ones(count)) else low
     return _digits(codes, np.full(codes.shape[:2], offset), count, signed=signed)
 
 

@@ -117,8 +117,8 @@ class Weights(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """Largest magnitude of a term; 1 at least, as no shift brings a negative one above −1."""
-        return max(self.largest << self.frac_bits, 1)
+        """Largest magnitude of a term, however far it is shifted right: a negative one stays −1."""
+        return self.largest << self.frac_bits
 
     def terms(self) -> Codes:
         """`[G, K, N]` with the fraction bits."""

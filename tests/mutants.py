@@ -37,17 +37,19 @@ COLUMNS = (
     "planted", "killed by sweeps", "killed by tests", "equivalent", "speed only", "survivors", "not judged",
 )  # fmt: skip
 
-UNIT = "tests/units/test_{}.py"
+UNIT, OVERFLOW = "tests/units/test_{}.py", "tests/units/overflow/test_{}.py"
 ENCODERS = ("log2_encoder", "threshold_encoder", "two_scale_encoder", "sign_scale_encoder")
 TESTS: dict[str, tuple[str, ...]] = {
     "sim/accelerator.py": ("tests/test_schedule.py", "tests/test_traffic.py"),
-    "sim/accumulation.py": ("tests/test_accumulation.py", UNIT.format("mac"), UNIT.format("outlier_mac")),
+    "sim/accumulation.py": (
+        "tests/test_accumulation.py", OVERFLOW.format("mac"), OVERFLOW.format("log2_mac"), UNIT.format("outlier_mac"),
+    ),
     "sim/checks.py": ("tests/test_checks.py",),
     "sim/decoded_mac.py": ("tests/test_decoded_mac.py", UNIT.format("two_scale_mac"), UNIT.format("table_mac")),
     "sim/digits.py": ("tests/test_products.py",),
     "sim/encoder.py": tuple(UNIT.format(name) for name in ENCODERS),
     "sim/kernel_cache.py": ("tests/test_kernel_cache.py",),
-    "sim/log2_products.py": (UNIT.format("log2_mac"),),
+    "sim/log2_products.py": (UNIT.format("log2_mac"), OVERFLOW.format("log2_mac")),
     "sim/log_domain.py": ("tests/test_power_tables.py", UNIT.format("probability")),
     "sim/log_domain_rows.py": (UNIT.format("softmax"), UNIT.format("probability"), "tests/test_power_tables.py"),
     "sim/log_domain_spec.py": (UNIT.format("softmax"), UNIT.format("probability")),
@@ -55,13 +57,15 @@ TESTS: dict[str, tuple[str, ...]] = {
     "sim/movement.py": ("tests/test_movement.py",),
     "sim/network.py": ("tests/test_network.py",),
     "sim/outliers.py": (UNIT.format("outlier_list"), UNIT.format("token_encoder")),
-    "sim/products.py": (UNIT.format("mac"), "tests/test_products.py"),
+    "sim/products.py": (UNIT.format("mac"), "tests/test_products.py", OVERFLOW.format("mac")),
     "sim/products_torch.py": ("tests/test_products.py", "tests/test_products_torch.py"),
     "sim/registry.py": ("tests/test_registry.py",),
     "sim/schedule.py": ("tests/test_schedule.py",),
     "sim/tiling.py": (UNIT.format("systolic_array"),),
     "sim/traffic.py": ("tests/test_traffic.py",),
     "sim/unit.py": ("tests/test_registry.py",),
+    "sim/units/log2_mac.py": (UNIT.format("log2_mac"), OVERFLOW.format("log2_mac")),
+    "sim/units/mac.py": (UNIT.format("mac"), OVERFLOW.format("mac")),
     "sim/units/softmax.py": (UNIT.format("softmax"), "tests/test_softmax_bounds.py", "tests/test_power_tables.py"),
     "sim/vectors.py": ("tests/test_vectors.py",),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim import digits, products
-from sim.digits import first_digits, second_digits
+from sim.digits import first_digits, multiply, second_digits, tightened
 from sim.products import Operand, centred, fixed
 from sim.products_torch import Engine, engines
 from sim.unit import Codes
@@ -187,13 +187,48 @@ def test_as_few_digits_as_hold_the_integers() -> None:
     assert parts(first_digits, [-126, 129]) == (1, "uint8", [-126])
     assert parts(first_digits, [-127, 129]) == (2, "int8", [0])
     assert parts(first_digits, [0, 65535]) == (2, "uint8", [0])
+    assert parts(first_digits, [0, 127]) == (1, "uint8", [0])
+    assert parts(first_digits, [-1, 5]) == (1, "int8", [0])
+    assert parts(first_digits, [-129, 100]) == (1, "uint8", [-129])
+    assert parts(first_digits, [-100, 128]) == (1, "uint8", [-100])
+    assert parts(first_digits, [1, 256]) == (1, "uint8", [1])
     assert parts(second_digits, [0, 255]) == (1, "int8", [128])
     assert parts(second_digits, [-128, 127]) == (1, "int8", [0])
     assert parts(second_digits, [-32896, 32639]) == (2, "int8", [0])
     assert parts(second_digits, [-32897, 32638]) == (2, "int8", [-1])
     # Weights with zero points of their own: 510 codes in all, 256 in a row.
     assert parts(second_digits, [-255, 0], [0, 255], [-128, 127]) == (1, "int8", [-127, 128, 0])
+    assert parts(second_digits, [-100, 127]) == (1, "int8", [0])
+    assert parts(second_digits, [-100, 128]) == (1, "int8", [28])
+    assert parts(second_digits, [0, 300], [10**6, 10**6 + 5]) == (2, "int8", [0, 10**6 + 32896])
+    # Of no fewer digits with offsets of their own, so one serves all; the second would need none.
+    assert parts(second_digits, [-32800, 32640], [-32800, 32639]) == (2, "int8", [96, 96])
     assert second_digits(np.array([[[-(2**55), 2**55]]])) is None
+
+
+def test_reaches_of_digits() -> None:
+    found = second_digits(np.array([[[1, -2, 3], [4, 5, -6]], [[0, 0, 1], [-1, 0, 0]]]))
+    assert found is not None
+    assert (found.reach, found.row_reach) == (6, 18)
+    assert tightened(found).row_reach == 15
+
+
+def test_an_engine_is_asked_about_the_product_that_it_gets() -> None:
+    """Two digits of three rows, three digits of four columns, five terms."""
+    asked = []
+
+    def exact(kind: Any, shape: tuple[int, int, int]) -> bool:
+        asked.append(shape)
+        return True
+
+    a, w = (
+        first_digits(np.full((1, 3, 5), 1) * [0, 1, 256, 3, 65535]),
+        second_digits(np.eye(5)[None, :4].astype(int) * 10**6),
+    )
+    assert a is not None
+    assert w is not None
+    assert multiply(INT8._replace(exact=exact), a, w, np.zeros(4, np.int64), np.empty((1, 3, 4), np.int64))
+    assert asked == [(2 * 3, 3 * 4, 5)]
 
 
 def test_wide_operands_take_the_kernel() -> None:

@@ -92,7 +92,7 @@ class Log2Mac(Unit):
     def term_format(self) -> Integer:
         """One term: w less its zero point, with F fraction bits; a shift right never grows it."""
         low, high = self.w_format.min_code - self.w_zero_point, self.w_format.max_code - self.w_zero_point
-        return Integer.holding(min(low, 0) << self.frac_bits, max(high, 0) << self.frac_bits)
+        return Integer.holding(low << self.frac_bits, high << self.frac_bits)
 
     @property
     def acc_format(self) -> Integer:

@@ -197,6 +197,31 @@ def test_planted_faults_in_the_root_are_seen(monkeypatch: pytest.MonkeyPatch, ro
     assert spec.compute(a=a, w=w).tolist() != definition(spec, a.tolist(), w.tolist())
 
 
+def test_term_format_and_shifts_worked_by_hand() -> None:
+    """Codes 0 to 255 less 200 are −200 to 55, three bits further −1600 to 440; less −5 they are 5 to 260."""
+    assert unit(w_zero_point=200, frac_bits=3).term_format == Integer(bits=12, signed=True)
+    assert unit(w_zero_point=-600, frac_bits=3).term_format == Integer(bits=14, signed=True)  # 855 · 8 = 6840
+    assert unit(steps_per_octave=2).shifts == (0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, -1)
+    assert unit(code_bits=8).shifts[60:64] == (60, 61, 62, 62)
+    assert unit(code_bits=8).shifts[-2:] == (62, -1)
+
+
+def test_weights_are_prepared_and_codes_are_not() -> None:
+    w = np.array([[7], [200]])
+    prepared = unit().prepare("w", w)
+    assert isinstance(prepared, Weights)
+    assert prepared.reach == 200 << 14
+    assert unit().prepare("a", w) is w
+
+
+def test_no_sums_have_no_ends() -> None:
+    """A 1-bit accumulator holds 0 and −1, so that ends other than 0 would not fit."""
+    w = weights(np.ones((1, 2, 3), np.int64), (0, 1), 0, 4)
+    acc = np.empty((1, 0, 3), np.int64)
+    codes = np.zeros((1, 0, 2), np.int64)
+    assert joined_sums(codes, w, acc, none=15, steps=1, root=1, root_frac_bits=0) == (0, 0)
+
+
 def test_join_rounds_half_up() -> None:
     """O · 46341 / 2^15 for O = 1 … 2^15: HALF_UP and FLOOR differ on half of them; a tie needs O = 2^14."""
     spec = unit(steps_per_octave=2, frac_bits=1, w_format=Integer(bits=17, signed=True))

@@ -133,6 +133,20 @@ def test_saturated_sums_at_the_end_of_int32(acc_bits: int, monkeypatch: pytest.M
     assert (spec.compute(**operands).item() == expected) is (acc_bits == 31)
 
 
+def test_sums_of_minus_1_leave_the_bound_that_forgets_the_rounding() -> None:
+    """Twelve odd terms, −1 each however far shifted: −16.97, so −17, which the 4 bits after the sign do not hold."""
+    spec = unit(
+        steps_per_octave=2,
+        frac_bits=0,
+        w_format=Integer(bits=1, signed=True),
+        acc_bits=5,
+        overflow="saturate",
+    )
+    operands = {"a": np.ones((1, 12), np.int64), "w": np.full((12, 1), -1)}
+    assert spec.compute(**operands).item() == -16
+    assert spec.overflows(**operands) == 1
+
+
 FAULTS = {
     "one term short": ("_saturated_shifts", "range(depth)", "range(depth - 1)"),
     "backwards": ("_saturated_shifts", "codes[group, m, k]]", "codes[group, m, -1 - k]]"),
