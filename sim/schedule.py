@@ -56,7 +56,8 @@ class OperationCycles:
     @property
     def bound(self) -> str:
         """What takes longer, `compute` or `memory`; compute where memory is not modelled."""
-        return "memory" if (self.memory_cycles or 0) > self.compute_cycles else "compute"
+        waits = self.memory_cycles is not None and self.memory_cycles > self.compute_cycles
+        return "memory" if waits else "compute"
 
 
 def schedule(program: Program, accelerator: Accelerator) -> tuple[OperationCycles, ...]:
@@ -107,10 +108,10 @@ def _cost(
     if cycles < 1:
         raise InvariantError(f"operation {operation.name} on {operation.unit} cannot take {cycles} cycles")
     total, transfer, traffic = cycles, None, None
-    if accelerator.memory is not None and placement is not None:
+    if placement is not None:
         traffic = placement.traffic(operation, share if isinstance(share, Array) else None)
-        transfer = -(-traffic.total // accelerator.memory.bandwidth_bytes_per_cycle)
-        total = accelerator.memory.operation_cycles(cycles, transfer)
+        transfer = -(-traffic.total // placement.memory.bandwidth_bytes_per_cycle)
+        total = placement.memory.operation_cycles(cycles, transfer)
     return OperationCycles(
         operation=operation.name,
         unit=operation.unit,

@@ -54,10 +54,10 @@ class Passes(NamedTuple):
 
 
 class Placement:
-    """Where the stored tensors of a program lie, and what each operation therefore moves."""
+    """Where the stored tensors of a program lie beside a `memory`, and what each operation therefore moves."""
 
     def __init__(self, program: Program, memory: Memory) -> None:
-        self._program, self._memory = program, memory
+        self.memory, self._program = memory, program
         self._maker = {operation.output: operation for operation in program.operations}
         self._stored = self._find_stored()
         self._spilled = self._find_spilled()
@@ -90,7 +90,7 @@ class Placement:
 
     def _find_spilled(self) -> frozenset[str]:
         """The stored tensors that the activation buffer has no room for when they are made, and the logits."""
-        program, room = self._program, self._memory.activation_buffer_kib << 10
+        program, room = self._program, self.memory.activation_buffer_kib << 10
         last, end = dict[str, int](), len(program.operations)
         for place, operation in reversed([*enumerate(program.operations, 1)]):
             # What an operation reads is needed until the next stored tensor is whole: in between, tiles take turns.
@@ -156,7 +156,7 @@ class Placement:
 
     def _passes(self, operation: Operation, array: Array) -> Passes:
         """By what of the second operand fits its buffer: all of it, a strip, or less."""
-        shape, room = matrix_shape(self._program, operation), self._memory.weight_buffer_kib << 10
+        shape, room = matrix_shape(self._program, operation), self.memory.weight_buffer_kib << 10
         sizes = [size for port, size in self._constants(operation) if port == "w"]
         whole = sizes[0] if sizes else -(-self._bytes(operation.inputs["w"]) // shape.groups)
         if whole <= room:

@@ -1,5 +1,6 @@
 """The schedule: closed forms against enumeration and a cycle-by-cycle array, monotone in everything, clear errors."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from golden.program import Operation, Program, Tensor
 from golden.softmax_tables import softmax_tables
 from sim.accelerator import Accelerator, Array, Copies, Lanes
 from sim.registry import operation_units, unit_of
-from sim.schedule import OperationCycles, cycles_by_unit, cycles_per_image, schedule
+from sim.schedule import OperationCycles, _operands, cycles_by_unit, cycles_per_image, schedule
 from sim.units.mac import Mac
 
 TABLES = {name: list(entries) for name, entries in softmax_tables(15, 12).items()}
@@ -202,6 +203,14 @@ def test_totals_and_movement() -> None:
     ]  # fmt: skip
     assert cycles_per_image(entries) == 7
     assert cycles_by_unit(entries) == {"residual_adder": 7}
+
+
+def test_constants_take_the_format_that_holds_them() -> None:
+    program = replace(linear(2, 3, 4), constants={"fc.w": np.array([[-9, 0, 3]] * 4)})
+    found = _operands(program, program.operations[0])
+    assert found.tensors["fc.w"].format == Integer(bits=5, signed=True)
+    assert found.tensors["fc.w"].shape == (4, 3)
+    assert found.constants == {}
 
 
 def test_wrong_shares_are_a_users_mistake() -> None:

@@ -18,7 +18,7 @@ from reports.outline.formats import Formats, read_scheme
 from reports.outline.sizes import sizes_of
 from sim.accelerator import Accelerator, Array, Lanes, Memory
 from sim.schedule import OperationCycles, cycles_per_image, schedule
-from sim.traffic import Traffic
+from sim.traffic import Placement, Traffic
 
 U4, U8, ACC = Integer(bits=4, signed=False), Integer(bits=8, signed=False), Integer(bits=32, signed=True)
 KIB = 1024
@@ -140,6 +140,60 @@ def test_cycles_of_bytes() -> None:
     for entry in costs(program, memory(7, 1, 1, double_buffered=False)).values():
         assert entry.cycles == entry.compute_cycles + (entry.memory_cycles or 0)
     assert {e.bound for e in costs(program, memory(3, 1, 1)).values()} == {"memory", "compute"}
+
+
+def test_what_takes_as_long_is_not_waited_for() -> None:
+    entry = costs(chain(6, (10, 5, 3)), memory(7, 1, 1))["acc1"]
+    assert replace(entry, compute_cycles=9, memory_cycles=9).bound == "compute"
+    assert replace(entry, compute_cycles=9, memory_cycles=10).bound == "memory"
+
+
+def test_a_tensor_is_kept_for_its_last_reader_and_no_longer() -> None:
+    """Each LayerNorm reads what the one before has made: two tensors of 512 bytes at a time, and room for no third."""
+    names = ("image", "n1", "n2", "n3")
+    program = Program(
+        tensors={name: Tensor(shape=(8, 64), format=U8) for name in names}, constants={}, input="image", output="n3",
+        operations=tuple(Operation(name=y, unit="layernorm", inputs={"x": x}, output=y, parameters={})
+                         for x, y in pairwise(names)), provenance={}, decoding={},
+    )  # fmt: skip
+    placement = Placement(program, memory(1, 1, 1))
+    moved = [placement.traffic(operation, None).activations for operation in program.operations]
+    assert moved == [512, 0, 512]  # the image comes, the result leaves
+
+
+def test_what_fits_exactly_fits() -> None:
+    """16 columns of 128 codes of 4 bits are 1 KiB; of 32, two strips of 16 are 1 KiB each."""
+    bias = 8 * 16
+    assert traffic(chain(40, (128, 16)), memory(1, 1, 1), (4, 4))["acc1"] == (1024 + bias, 40 * 128)
+    assert traffic(chain(40, (128, 32)), memory(1, 1, 1), (4, 16))["acc1"] == (2048 + 2 * bias, 2 * 40 * 128)
+
+
+def test_weights_that_are_all_the_same_take_a_bit() -> None:
+    program = chain(6, (16, 8))
+    for step, size in ((0, 16 * 8 // 8), (1, 16 * 8 // 8), (2, 2 * 16 * 8 // 8)):
+        same = np.full((8, 16), 5)
+        same[0, 0] += step
+        found = traffic(replace(program, constants=program.constants | {"w1": same}), memory(1, 1, 1))
+        assert found["acc1"][0] == size + 8 * 8
+
+
+def test_a_head_too_large_for_the_weight_buffer_is_read_in_strips() -> None:
+    """K of one head, 40 x 64 codes of 8 bits, is 2.5 KiB; a strip of 10 columns is 640 bytes and fits 1 KiB."""
+    operation = Operation(name="qk", unit="mac", inputs={"a": "q", "w": "k"}, output="y",
+                          parameters={"a_zero_point": 9, "w_zero_point": 9, "acc_bits": 32})  # fmt: skip
+    shapes = {"q": (3, 40, 64), "k": (3, 40, 64), "y": (3, 40, 40)}
+    program = Program(
+        tensors={name: Tensor(shape=shape, format=ACC if name == "y" else U8) for name, shape in shapes.items()},
+        constants={}, operations=(operation,), input="q", output="y", provenance={}, decoding={},
+    )  # fmt: skip
+    placement = Placement(program, memory(1, 1, 1))
+    whole, read = 3 * 40 * 40 * 4, 3 * 40 * 64
+    # q, which comes from outside and does not fit, once for each of four strips; k, which nobody made, has no place.
+    assert placement.traffic(operation, Array(rows=8, columns=10)).activations == 4 * read + whole
+    assert (
+        Placement(program, memory(1, 3, 1)).traffic(operation, Array(rows=8, columns=10)).activations
+        == read + whole
+    )
 
 
 @pytest.mark.parametrize("scheme", ["repq", "fqvit", "ptq4vit"])
