@@ -49,13 +49,14 @@ def lists_equal(listed: Any, length: int, steps: int, longest: int) -> bool:
 
 
 def sums_equal(added: Any, kind: type[Any], count: int) -> bool:
-    """Every shift, a list filled up with terms that are 0 and then others; beyond the sums nothing changes."""
+    """Every shift, a list filled up with terms that are 0, others before and after; beyond the sums nothing changes."""
     rng, width = np.random.default_rng(count), vectors.WIDTH
     bits = np.iinfo(kind).bits
     terms = rng.integers(-(1 << (bits - 8)), 1 << (bits - 8), 40 * width).astype(kind)
     terms[:width] = 0
-    offsets, amounts = np.zeros((2, count + vectors.UNROLLED), np.int32)
-    offsets[-1] = 5 * width
+    offsets, amounts = np.zeros((2, 1 + count + vectors.UNROLLED), np.int32)
+    offsets[[0, -1]] = 5 * width
+    offsets, amounts = offsets[1:], amounts[1:]
     offsets[:count], amounts[:count] = rng.integers(1, 39 * width, count), rng.integers(0, bits, count)
     found, expected = np.full((2, width + 1), 5, kind)
     added(terms, offsets, amounts, count, found)
