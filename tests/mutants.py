@@ -7,7 +7,8 @@ traffic) are judged here alone. Verdicts are kept in OUT/tests.jsonl; OUT/sim.md
 
 The kernels run as Python, as in the first oracle, and in a process of their own per fault. Left out is every test that
 fails that way without a fault, such as those that change a kernel's text, or takes the processor over `SLOW` seconds.
-What survives in a file of `COMPILED` is judged once more with numba, which compiles all kernels anew for each fault.
+What survives in a file of `COMPILED` is judged once more with numba, which compiles all kernels anew for each fault
+in a file that has some.
 """
 
 import hashlib
@@ -27,8 +28,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = 0.5
 SLOW_COMPILED = 30.0
-COMPILED = ("sim/digits.py", "sim/log2_products.py", "sim/products.py", "sim/vectors.py")
-"""Files with faults that Python cannot show: vector instructions, what lies around an array, sums that wrap."""
+COMPILED = ("sim/digits.py", "sim/log2_products.py", "sim/network.py", "sim/products.py", "sim/vectors.py")
+"""Files with faults that Python does not show: vector instructions, what lies around an array, whole networks."""
 HEAVY = ("numba", "torch", "hypothesis.strategies", "amaranth.hdl", "pytest")
 """Imported before the forks; nothing of `sim`, which a child imports with its fault."""
 KNOWN = Path(__file__).with_suffix(".toml")
@@ -140,15 +141,20 @@ def in_child(work: Any, limit: int) -> dict[str, Any]:
     return dict(json.loads(text)) if text else {}
 
 
+def compile_kernels(anew: bool) -> None:
+    """Lets numba compile them, where `anew` whatever is on disk."""
+    import numba
+
+    numba.config.DISABLE_JIT = 0
+    if anew:
+        numba.config.CACHE_DIR = tempfile.mkdtemp(dir=os.environ["TMPDIR"])
+
+
 def run_tests(files: Sequence[str], fast: dict[str, float], compiled: bool, *more: str) -> Record:
     """Runs pytest with no more of it than the tests need: this is done for every fault."""
-    import numba
     import pytest
 
     record = Record(fast=fast, slow=SLOW_COMPILED if compiled else SLOW)
-    if compiled:
-        numba.config.DISABLE_JIT = 0
-        numba.config.CACHE_DIR = tempfile.mkdtemp(dir=os.environ["TMPDIR"])
     plugins = ("no:cacheprovider", "no:unraisableexception", "_hypothesis_pytestplugin")
     chosen = ["-m", "not cosim and not synth and not slow and not data", "--hypothesis-seed=0"]
     options = ["-q", "--assert=plain", *chosen, *(f"-p{name}" for name in plugins), *more]
@@ -162,7 +168,13 @@ def fast_tests(files: Sequence[str], unit: str, kept: Path, compiled: bool) -> d
     """Tests that pass and are fast without a fault; of the limits those of `unit`."""
     file = kept / f"{digest_of(files, compiled)}.json"
     if not file.exists():
-        found = in_child(lambda: vars(run_tests(files, {}, compiled)), 900)
+
+        def work() -> dict[str, Any]:
+            if compiled:
+                compile_kernels(anew=False)
+            return vars(run_tests(files, {}, compiled))
+
+        found = in_child(work, 900)
         passed = found["seconds"].keys() - set(found["failed"])
         file.write_text(json.dumps({name: found["seconds"][name] for name in sorted(passed)}))
     known, slow = json.loads(file.read_text()), SLOW_COMPILED if compiled else SLOW
@@ -188,6 +200,8 @@ def judged(
 
     def work() -> dict[str, Any]:
         finder = plant(ROOT, path, number, marked=not compiled)
+        if compiled:
+            compile_kernels(anew="numba" in (ROOT / path).read_text())
         record = run_tests(files, fast, compiled, "-x")
         return {"failed": record.failed[:1], "reached": compiled or finder.reached}
 
