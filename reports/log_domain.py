@@ -74,6 +74,26 @@ def in_beats(spec: LogDomainRows, rows: Beats) -> Beats:
     return Beats(codes.reshape(-1, spec.lanes), last)
 
 
+def gap_rows(spec: LogDomainRows, rng: np.random.Generator) -> list[Codes]:
+    """Rows of five scores near the lowest, of which a sum one larger would show: what fills a last beat adds nothing.
+
+    One larger is one with a score so many octaves below the maximum that of the first entry the leading one is left.
+    None where scores do not reach as far.
+    """
+    octave = 1 << spec.score_frac_bits
+    furthest = octave * (spec.exp_base[0].bit_length() - 1)
+    if spec.lanes == 1 or spec.max_length < 6 or furthest >= 1 << spec.score_bits:
+        return []
+    # The lowest score, which is none, is less than an octave below all of them: its power would be an entry.
+    found = spec.score_format.min_code + rng.integers(1, octave, (1 << 12, 5))
+    higher = found - found.max(axis=1, keepdims=True) + spec.score_format.max_code
+    one_more = np.concatenate(
+        (higher, np.full((len(found), 1), spec.score_format.max_code - furthest)), axis=1
+    )
+    shown = (spec.compute(one_more)[:, :-1] != spec.compute(found)).any(axis=1)
+    return list(found[shown][:4])
+
+
 def telling_rows(spec: LogDomainRows, candidates: Codes) -> list[Codes]:
     """Of the rows `candidates`, a few that tell the tables from every table with one entry off by one.
 

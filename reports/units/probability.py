@@ -6,7 +6,15 @@ from dataclasses import replace
 import numpy as np
 
 from golden.softmax_tables import softmax_tables
-from reports.log_domain import end_rows, in_beats, random_rows, row_reference, telling_rows, volume_rows
+from reports.log_domain import (
+    end_rows,
+    gap_rows,
+    in_beats,
+    random_rows,
+    row_reference,
+    telling_rows,
+    volume_rows,
+)
 from reports.stimuli import rows, steps
 from sim.unit import Beats, Codes
 from sim.units.probability import Probability
@@ -46,8 +54,14 @@ def label(spec: Probability) -> str:
 
 
 def stimuli(spec: Probability, rng: np.random.Generator) -> dict[str, Beats]:
-    """Rows: random, ends of the format, equal, one dominant, changes of the result, each table entry."""
-    parts = [*random_rows(spec, rng), *end_rows(spec), *pair_rows(spec, rng, 80), *table_rows(spec, rng)]
+    """Rows: random, ends of the format, equal, one dominant, changes of the result, each table entry, gaps."""
+    parts = [
+        *random_rows(spec, rng),
+        *end_rows(spec),
+        *pair_rows(spec, rng, 80),
+        *table_rows(spec, rng),
+        *gap_rows(spec, rng),
+    ]
     return {"i": in_beats(spec, rows(parts))}
 
 

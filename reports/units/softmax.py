@@ -5,7 +5,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from golden.softmax_tables import softmax_tables, stair_tables
-from reports.log_domain import end_rows, in_beats, random_rows, row_reference, telling_rows, volume_rows
+from reports.log_domain import (
+    end_rows,
+    gap_rows,
+    in_beats,
+    random_rows,
+    row_reference,
+    telling_rows,
+    volume_rows,
+)
 from reports.stimuli import rows, steps
 from sim.unit import Beats, Codes
 from sim.units.softmax import Softmax
@@ -54,13 +62,14 @@ def label(spec: Softmax) -> str:
 
 
 def stimuli(spec: Softmax, rng: np.random.Generator) -> dict[str, Beats]:
-    """Rows: random, ends of the format, equal, one dominant, each change of the code, each table entry."""
+    """Rows: random, ends of the format, equal, one dominant, each change of the code, each table entry, gaps."""
     parts = [
         *random_rows(spec, rng),
         *end_rows(spec),
         *pair_rows(spec),
         *step_rows(spec),
         *table_rows(spec, rng),
+        *gap_rows(spec, rng),
     ]
     return {"i": in_beats(spec, rows(parts))}
 
