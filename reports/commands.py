@@ -1,6 +1,6 @@
 """What every command ends with: results.json, report.html and a summary on the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -50,10 +50,10 @@ def results_of(
     return Results(command=command, config=config, tools=tool_versions(), tables=tables)
 
 
-def publish(results: Results, out: Path) -> None:
-    """Writes results.json and report.html into `out` and prints what matters most."""
+def publish(results: Results, out: Path, more: Mapping[str, str] | None = None) -> None:
+    """Writes results.json and report.html, which links to the pages `more`, into `out` and prints what matters most."""
     write(results, out)
-    page = write_page(results, out / "report.html")
+    page = write_page(results, out / "report.html", more)
     discard(out)
     _print_accuracy(results)
     _print_checks(results)

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,21 +54,23 @@ _MANY = 4
 """Runs whose plots stand below each other; of more, one is shown at a time."""
 
 
-def write_page(results: Results, path: Path) -> Path:
+def write_page(results: Results, path: Path, more: Mapping[str, str] | None = None) -> Path:
     """Writes the page of `results` to `path`, beside first and then renamed, and returns `path`.
+
+    `more` are pages that it links to: their address from here, and what to call them.
 
     Raises UserError where the file cannot be written.
     """
-    return write_text(path, render(results))
+    return write_text(path, render(results, more))
 
 
-def render(results: Results) -> str:
+def render(results: Results, more: Mapping[str, str] | None = None) -> str:
     """The page as HTML: every label escaped, plotly.js inside it once where there is a plot."""
     # Only plotly.js itself is Markup. Plots take pseudo-HTML, so plots.py escapes its labels; tojson, which the page
     # uses for the figures, leaves no "</script>" in them.
     context = _context(results)
     plotly = plotly_script() if context["figures"] else ""
-    return environment().get_template("page.html.j2").render(**context, plotly=plotly)
+    return environment().get_template("page.html.j2").render(**context, plotly=plotly, more=more or {})
 
 
 def environment() -> "Environment":

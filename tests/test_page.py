@@ -161,3 +161,9 @@ def test_a_page_is_written_whole_and_a_bad_place_is_named(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*file/report\.html: .* give --out a directory"):
         write_page(only(sample(), "verification"), tmp_path / "file" / "report.html")
+
+
+def test_pages_beside_are_linked_and_their_names_escaped() -> None:
+    page = render(only(sample(), "verification"), {"tradeoff/report.html": "<b>Four</b>"})
+    assert '<a href="tradeoff/report.html">&lt;b&gt;Four&lt;/b&gt; →</a>' in page
+    assert "tradeoff/report.html" not in render(only(sample(), "verification"))

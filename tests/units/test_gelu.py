@@ -67,7 +67,14 @@ def test_hand_worked() -> None:
         {"zero_point": 140},
         {"out_bits": 16, "in_bits": 16, "table_step": 9},
         # No shift at all, so that the last place of the bump shows, beyond the table as well.
-        {"in_bits": 6, "frac_bits": 0, "table_frac_bits": 0, "table_step": 2, "zero_point": 40, "out_bits": 7},
+        {
+            "in_bits": 6,
+            "frac_bits": 0,
+            "table_frac_bits": 0,
+            "table_step": 2,
+            "zero_point": 40,
+            "out_bits": 7,
+        },
     ],
 )
 def test_every_input(changes: dict[str, Any]) -> None:
