@@ -163,15 +163,15 @@ class LogDomainSpec(Unit):
     def reference_format(self) -> Integer:
         """Holds the row maximum, and the row maximum plus the level in score units: what scores are taken from."""
         low, high = (end >> self.finer_bits for end in self.level_range)
-        return Integer.holding(
-            self.score_format.min_code + min(low, 0), self.score_format.max_code + max(high, 0)
-        )
+        lowest, highest = self.score_format.min_code, self.score_format.max_code
+        return Integer.holding(min(lowest, lowest + low), max(highest, highest + high))
 
     @property
     def difference_format(self) -> Integer:
         """Holds reference − score of both passes; x_max − x alone is in [0, 2^score_bits − 1]."""
         low, high = (end >> self.finer_bits for end in self.level_range)
-        return Integer.holding(min(low, 0), (1 << self.score_bits) - 1 + max(high, 0))
+        furthest = (1 << self.score_bits) - 1
+        return Integer.holding(low, max(furthest, furthest + high))  # 0 is in every format
 
     @property
     def power_format(self) -> Integer:

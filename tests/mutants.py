@@ -52,8 +52,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "sim/kernel_cache.py": ("tests/test_kernel_cache.py",),
     "sim/log2_products.py": (UNIT.format("log2_mac"), OVERFLOW.format("log2_mac")),
     "sim/log_domain.py": ("tests/test_power_tables.py", UNIT.format("probability")),
-    "sim/log_domain_rows.py": (UNIT.format("softmax"), UNIT.format("probability"), "tests/test_power_tables.py"),
-    "sim/log_domain_spec.py": (UNIT.format("softmax"), UNIT.format("probability")),
+    "sim/log_domain_rows.py": (
+        "tests/test_log_domain_spec.py", "tests/test_power_tables.py", "tests/test_softmax_bounds.py",
+        UNIT.format("softmax"), UNIT.format("probability"),
+    ),
+    "sim/log_domain_spec.py": ("tests/test_log_domain_spec.py",),
     "sim/matrix.py": ("tests/test_schedule.py",),
     "sim/movement.py": ("tests/test_movement.py",),
     "sim/network.py": ("tests/test_network.py",),

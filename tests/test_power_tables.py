@@ -1,5 +1,6 @@
 """Softmax and probability by a table of all powers of two: the same results as term by term."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,27 @@ def compared(spec: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
 def test_both_ways_give_the_same(monkeypatch: pytest.MonkeyPatch, name: str, spec: Any) -> None:
     term_by_term, by_table = compared(spec, monkeypatch)
     assert np.array_equal(term_by_term, by_table)
+
+
+@pytest.mark.parametrize(
+    ("changes", "tabled"),
+    [
+        ({"score_bits": 30, "score_frac_bits": 9, "exp_bits": 15}, True),
+        (
+            {"score_bits": 31, "score_frac_bits": 9, "exp_bits": 15},
+            False,
+        ),  # the bound is 30: int32 holds more
+        (
+            {"score_bits": 16, "score_frac_bits": 11, "exp_bits": 30, "log_frac_bits": 11},
+            True,
+        ),  # 31 · 2^11 + 1
+        ({"score_bits": 16, "score_frac_bits": 12, "exp_bits": 15}, False),  # 2^16 + 1
+    ],
+)
+def test_tables_that_are_short_enough(changes: dict[str, Any], tabled: bool) -> None:
+    flat: dict[str, Any] = {"exp_base": (1,), "exp_slope": (0,), "log_base": (0,), "log_slope": (0,)}
+    spec = next(spec for name, spec in SPECS if name == "softmax")
+    assert replace(spec, **flat, **changes)._tabled is tabled
 
 
 def sums(spec: Any, row: Any, powers: Any) -> int:
