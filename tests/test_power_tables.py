@@ -13,6 +13,8 @@ from sim.units.softmax import Softmax
 
 SPECS = [(name, spec) for name in ("softmax", "probability") for spec in entry(name).report.SWEEP]
 IDS = [f"{name}-{entry(name).report.label(spec)}" for name, spec in SPECS]
+FLAT: Any = replace(SPECS[0][1], exp_bits=3, exp_base=(8,), exp_slope=(0,))  # type: ignore[call-arg]
+"""Powers of 8 eighths within an octave, so that the last distance with one is the last before four octaves."""
 
 
 def compared(spec: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
@@ -30,7 +32,7 @@ def compared(spec: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
         return term_by_term, spec.compute(rows)
 
 
-@pytest.mark.parametrize(("name", "spec"), SPECS, ids=IDS)
+@pytest.mark.parametrize(("name", "spec"), [*SPECS, ("softmax", FLAT)], ids=[*IDS, "flat"])
 def test_both_ways_give_the_same(monkeypatch: pytest.MonkeyPatch, name: str, spec: Any) -> None:
     term_by_term, by_table = compared(spec, monkeypatch)
     assert np.array_equal(term_by_term, by_table)
@@ -63,6 +65,14 @@ def sums(spec: Any, row: Any, powers: Any) -> int:
     return int(
         total(row, int(row.max()), spec.score_frac_bits, *tables, spec.exp_segment_shift, spec.absent, powers)
     )
+
+
+@pytest.mark.parametrize("tabled", [False, True])
+def test_what_is_none_adds_nothing(tabled: bool) -> None:
+    spec: Any = next(spec for _, spec in SPECS if spec.lanes > 1)
+    row = np.array([5, 3, spec.absent, 4, spec.absent])
+    powers = log_domain_rows._powers(spec) if tabled else np.empty(0, np.int32)
+    assert sums(spec, row, powers) == sums(spec, row[row != spec.absent], powers) > 0
 
 
 @pytest.mark.parametrize(

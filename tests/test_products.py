@@ -191,6 +191,7 @@ def test_as_few_digits_as_hold_the_integers() -> None:
     assert parts(first_digits, [-1, 5]) == (1, "int8", [0])
     assert parts(first_digits, [-129, 100]) == (1, "uint8", [-129])
     assert parts(first_digits, [-100, 128]) == (1, "uint8", [-100])
+    assert parts(first_digits, [-1, 200]) == (1, "uint8", [-1])
     assert parts(first_digits, [1, 256]) == (1, "uint8", [1])
     assert parts(second_digits, [0, 255]) == (1, "int8", [128])
     assert parts(second_digits, [-128, 127]) == (1, "int8", [0])

@@ -206,9 +206,9 @@ def test_totals_and_movement() -> None:
 
 
 def test_constants_take_the_format_that_holds_them() -> None:
-    program = replace(linear(2, 3, 4), constants={"fc.w": np.array([[-9, 0, 3]] * 4)})
+    program = replace(linear(2, 3, 4), constants={"fc.w": np.array([[-9, 0, 30]] * 4)})
     found = _operands(program, program.operations[0])
-    assert found.tensors["fc.w"].format == Integer(bits=5, signed=True)
+    assert found.tensors["fc.w"].format == Integer(bits=6, signed=True)
     assert found.tensors["fc.w"].shape == (4, 3)
     assert found.constants == {}
 
