@@ -73,14 +73,15 @@ TESTS: dict[str, tuple[str, ...]] = {
     "sim/units/softmax.py": (UNIT.format("softmax"), "tests/test_softmax_bounds.py", "tests/test_power_tables.py"),
     "sim/vectors.py": ("tests/test_vectors.py",),
 }  # fmt: skip
-"""Tests of each file that is no unit's own, those that find most first; the limits of all units come before."""
+"""Tests of each file that is no unit's own, those that find most first; before a unit's come its limits."""
 LIMITS = "tests/test_limits.py"
 
 
 def tests_of(path: str) -> list[str]:
     """Test files that judge `path`."""
     own = TESTS.get(path) or (UNIT.format(Path(path).stem),)
-    return [name for name in (LIMITS, *own) if (ROOT / name).exists()]
+    limits = (LIMITS,) if "/units/" in path else ()
+    return [name for name in (*limits, *own) if (ROOT / name).exists()]
 
 
 class Late(BaseException):  # an Exception would make hypothesis look for a shorter example
