@@ -1,6 +1,7 @@
 """Accumulators that overflow as hardware does: sums modulo 2^acc_bits, and sums that saturate term by term."""
 
 from collections.abc import Iterator
+from math import prod
 
 import numba
 import numpy as np
@@ -32,7 +33,7 @@ def _take(total, over, row, factor, low, high):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _take_shifted(total, over, row, shift, low, high):  # type: ignore[no-untyped-def]
-    """The same with the terms `row[n] >> shift`."""
+    """The same with the terms `row[n] >> shift`, a shift in 64 bits."""
     for n in range(total.size):
         exact = total.dtype.type(total[n] + (row[n] >> shift))
         limited = min(max(exact, low), high)
@@ -42,7 +43,7 @@ def _take_shifted(total, over, row, shift, low, high):  # type: ignore[no-untype
 
 @numba.njit(cache=True, nogil=True)
 def _saturated_products(a, w, start, spilt, low, high, acc, over):  # type: ignore[no-untyped-def]
-    """k after k onto a row of totals, which stays in the first-level cache; w is `[G or 1, K, N]`."""
+    """k after k onto a row of totals, which stays in the first-level cache; w is `[G, K, N]`."""
     groups, rows, depth = a.shape
     total, changed = np.empty_like(start), np.empty_like(start)
     for row in range(groups * rows):
@@ -51,7 +52,7 @@ def _saturated_products(a, w, start, spilt, low, high, acc, over):  # type: igno
         total[:] = start
         changed[:] = spilt
         for k in range(depth):
-            _take(total, changed, w[group % w.shape[0], k], a[group, m, k], low, high)
+            _take(total, changed, w[group, k], a[group, m, k], low, high)
         acc[group, m] = total
         over[group, m] = changed != 0
 
@@ -167,11 +168,12 @@ def saturated_products(
     """
     outputs, depth = w.codes.shape[-2:]
     # A weight matrix is shared, so that all rows of the batch form one group.
-    rows = a.codes.shape[-2] if w.codes.ndim > 2 else a.codes.size // max(depth, 1)
+    *lead, rows, _ = a.codes.shape
+    groups, rows = (prod(lead), rows) if w.codes.ndim > 2 else (1, prod(lead) * rows)
     kind = _kind(format, max(a.reach, w.reach, a.reach * w.reach))
-    left = a.codes.reshape(-1, rows, depth).astype(kind)
-    right = np.ascontiguousarray(w.codes.reshape(-1, outputs, depth).transpose(0, 2, 1), kind)
-    acc = np.empty((left.shape[0], rows, outputs), np.int64)
+    left = a.codes.reshape(groups, rows, depth).astype(kind)
+    right = np.ascontiguousarray(w.codes.reshape(groups, outputs, depth).transpose(0, 2, 1), kind)
+    acc = np.empty((groups, rows, outputs), np.int64)
     over = np.empty(acc.shape, np.bool_)
     _saturated_products(left, right, *_start(bias, format, kind), acc, over)
     return acc, over
@@ -207,13 +209,11 @@ def saturated_shifts(
     Returns:
         `[steps, G, M, N]` accumulators, and `[G, M, N]` whether a sum of any of them left the format.
     """
-    kind = _kind(format, max(magnitude(w), 1))
-    # An int32 term has no bit beyond 31: a shift by 31 gives the 0 or −1 that a longer one would.
-    amounts = np.minimum(shifts, 31 if kind is np.int32 else 62).astype(kind)
+    kind = _kind(format, magnitude(w))
     sums = np.empty((len(shifts), *codes.shape[:2], w.shape[2]), np.int64)
     over = np.empty(sums.shape[1:], np.bool_)
     low, high = kind(format.min_code), kind(format.max_code)
-    _saturated_shifts(codes, amounts, np.ascontiguousarray(w, kind), low, high, sums, over)
+    _saturated_shifts(codes, shifts, np.ascontiguousarray(w, kind), low, high, sums, over)
     return sums, over
 
 

@@ -91,7 +91,7 @@ class Operand(NamedTuple):
 def centred(codes: Codes, extremes: tuple[int, int], zero_point: int) -> Operand:
     """`codes`, all within `extremes`, less their zero point, in the narrowest type a kernel takes."""
     low, high = extremes
-    reach = max(zero_point - low, high - zero_point, 0)
+    reach = max(zero_point - low, high - zero_point)
     kind = np.int16 if reach <= _INT16_MAX else np.int64
     values = np.empty(codes.shape, kind)
     _centre(np.ascontiguousarray(codes).reshape(-1), zero_point, values.reshape(-1))

@@ -61,7 +61,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "sim/movement.py": ("tests/test_movement.py",),
     "sim/network.py": ("tests/test_network.py",),
     "sim/outliers.py": (UNIT.format("outlier_list"), UNIT.format("token_encoder")),
-    "sim/products.py": (UNIT.format("mac"), "tests/test_products.py", OVERFLOW.format("mac")),
+    "sim/products.py": ("tests/test_products.py", "tests/test_products_torch.py", UNIT.format("mac")),
     "sim/products_torch.py": ("tests/test_products.py", "tests/test_products_torch.py"),
     "sim/registry.py": ("tests/test_schedule.py", "tests/test_network.py"),
     "sim/schedule.py": ("tests/test_schedule.py", "tests/test_traffic.py"),

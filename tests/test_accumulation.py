@@ -13,7 +13,18 @@ from golden.errors import InvariantError
 from golden.formats import Integer
 from golden.program import Program
 from reports.registry import entry
-from sim.accumulation import check_overflow, settled, stretches
+from sim import accumulation
+from sim.accumulation import (
+    _kind,
+    _part,
+    check_overflow,
+    saturated_list,
+    saturated_products,
+    saturated_shifts,
+    settled,
+    stretches,
+)
+from sim.products import Operand
 from sim.registry import unit_of
 
 UNITS = ("log2_mac", "mac", "outlier_mac", "table_mac", "two_scale_mac")
@@ -100,3 +111,74 @@ def test_stretches_cover_every_term_and_fit(depth: int, largest: int) -> None:
     assert [*np.concatenate([*parts, []])] == terms.tolist()
     assert all(len(part) * largest + (1 << 61) < 1 << 63 for part in parts)
     assert largest > 1 << 55 or len(parts) <= 1
+
+
+@pytest.mark.parametrize(("largest", "kind"), [((1 << 30) - 1, np.int32), (1 << 30, np.int64)])
+def test_int32_up_to_its_end(largest: int, kind: Any) -> None:
+    """An accumulator of 31 bits goes down to −2^30: 2^31 − 1 fits, 2^31 does not."""
+    assert _kind(Integer(bits=31, signed=True), largest) is kind
+
+
+def operand(codes: Any, reach: int) -> Operand:
+    return Operand(np.array(codes), reach, 10 * reach)
+
+
+def test_the_largest_term_decides_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """|a| · |w|, and each alone, where the other is 0; 2^(bits − 1) times a column; a term before its shift."""
+    asked = []
+
+    def kind(format: Integer, largest: int) -> type[np.int64]:
+        asked.append(largest)
+        return np.int64
+
+    monkeypatch.setattr(accumulation, "_kind", kind)
+    acc, bias = Integer(bits=8, signed=True), np.zeros(1, np.int64)
+    for a, w in ((3, 5), (0, 5), (3, 0)):
+        saturated_products(operand([[a]], a), operand([[w]], w), bias, acc)
+    for reach in (0, 1, 6):
+        saturated_list(np.array([[1]]), np.zeros((1, 1), np.int32), 5, reach, bias, acc)
+    for term in (-9, 0, 4):
+        saturated_shifts(np.array([[[0]]]), np.array([[0, -1]]), np.array([[[term]]]), acc)
+    assert asked == [15, 5, 3, 16, 16, 96, 9, 0, 4]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_products_of_more_groups_than_terms(shared: bool) -> None:
+    """Three groups of two rows, one term; 7 bits hold −64 to 63."""
+    a = np.arange(6).reshape(3, 2, 1)
+    w = np.array([[[9], [-9]]] * (1 if shared else 3)) + np.arange(1 if shared else 3)[:, None, None]
+    acc, over = saturated_products(
+        Operand(a, 5, 5),
+        Operand(w[0] if shared else w, 11, 11),
+        np.array([30, -40]),
+        Integer(bits=7, signed=True),
+    )
+    exact = a @ w.transpose(0, 2, 1) + [30, -40]
+    assert acc.reshape(exact.shape).tolist() == np.clip(exact, -64, 63).tolist()
+    assert over.reshape(exact.shape).tolist() == ((exact < -64) | (exact > 63)).tolist()
+
+
+def test_shifts_by_all_bits_of_a_term() -> None:
+    """2^30 + 5 in 32 bits: 1 after 30 places, nothing after 31; a term of 2^40 is 1 after 40 and −1 is −1 after 62."""
+    acc = Integer(bits=4, signed=True)
+    codes, shifts = np.array([[[0], [1], [2], [3]]]), np.array([[30, 31, 40, 62, -1]])
+    for term, due in (((1 << 30) + 5, [1, 0, 0, 0]), (1 << 40, [7, 7, 1, 0]), (-1, [-1] * 4)):
+        sums, _ = saturated_shifts(codes, shifts, np.array([[[term]]]), acc)
+        assert sums[0, 0, :, 0].tolist() == due
+
+
+def test_the_longest_stretch_fits_64_bits() -> None:
+    """An accumulator of 62 bits and the sum onto it: (2^63 − 1 − 2^62) / 2^40 terms of 2^40, and one at least."""
+    assert next(stretches(1 << 24, 1 << 40)) == slice(0, (1 << 22) - 1)
+    assert [part.start for part in stretches(1 << 23, 1 << 40)] == [0, (1 << 22) - 1, (1 << 23) - 2]
+    assert next(stretches(1 << 63, 1)) == slice(0, (1 << 62) - 1)
+    assert list(stretches(5, 0)) == [slice(0, (1 << 62) - 1)]
+    assert list(stretches(2, 1 << 62)) == [slice(0, 1), slice(1, 2)]
+
+
+def test_a_part_reaches_no_further_than_its_terms() -> None:
+    whole = Operand(np.arange(12).reshape(1, 3, 4), 11, 38)
+    assert _part(whole, slice(0, 4)) is whole
+    assert _part(whole, slice(0, 2)).row_reach == 22
+    assert _part(whole, slice(0, 2)).codes.tolist() == [[[0, 1], [4, 5], [8, 9]]]
+    assert _part(whole._replace(row_reach=7), slice(0, 2)).row_reach == 7

@@ -232,6 +232,35 @@ def test_an_engine_is_asked_about_the_product_that_it_gets() -> None:
     assert asked == [(2 * 3, 3 * 4, 5)]
 
 
+def test_sums_of_31_bits_take_the_wide_kernel() -> None:
+    """Eight products of 2^28 are 2^31, which int32 does not hold."""
+    a = np.full((1, 17, 8), 1 << 14)
+    with only():
+        acc = products.products(fixed(operand(a)), fixed(operand(a[:, :1])), np.zeros(1, np.int64))
+    assert (acc == 1 << 31).all()
+
+
+@pytest.mark.parametrize(("bias", "kind"), [(115, np.int8), (116, np.int64), (-116, np.int64)])
+def test_results_of_a_type_that_holds_them(bias: int, kind: Any) -> None:
+    """3 · 4 and a bias: 127 fits int8, 128 does not, and the bound knows no signs."""
+    with only():
+        acc = products.products(
+            operand(np.array([[[3]]])), operand(np.array([[[4]]])), np.array([bias]), np.int8
+        )
+    assert acc.dtype == kind
+    assert acc.item() == 12 + bias
+
+
+def test_every_row_of_the_narrow_kernel() -> None:
+    """Blocks of eight rows: full ones, and one that is not."""
+    rng = np.random.default_rng(4)
+    for rows in (7, 8, 9, 16, 23, 24):
+        a, w = rng.integers(-9, 9, (2, rows, 3)), rng.integers(-9, 9, (2, 2, 3))
+        with only():
+            acc = products.products(operand(a), operand(w), np.array([5, -5]))
+        assert acc.tolist() == definition(a, w, np.array([5, -5]))
+
+
 def test_wide_operands_take_the_kernel() -> None:
     """Seven digits are more passes than they are worth."""
     engine, calls = spied(INT8)

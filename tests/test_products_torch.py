@@ -103,6 +103,13 @@ def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch, wanted: str, n
 
 
 @pytest.mark.usefixtures("unchosen")
+def test_unasked_those_that_are_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(products.VARIABLE, raising=False)
+    monkeypatch.setattr(products, "_competitive", lambda engines: engines[::-1])
+    assert products.chosen() == products_torch.engines()[::-1]
+
+
+@pytest.mark.usefixtures("unchosen")
 def test_an_unknown_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(products.VARIABLE, "int4")
     with pytest.raises(

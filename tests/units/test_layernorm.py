@@ -161,6 +161,30 @@ def test_unchanged_kernels_as_python_agree(mutate: Any) -> None:
     assert spec.compute(x=x, gain=gain, offset=offset).tolist() == expected
 
 
+def test_formats_worked_by_hand() -> None:
+    def bits(changes: dict[str, int]) -> tuple[int, int, int]:
+        """Of Σ x, of V and of C · x − Σ x."""
+        spec = unit(**changes)
+        assert spec.sum_format.signed
+        assert not spec.variance_format.signed
+        return spec.sum_format.bits, spec.variance_format.bits, spec.deviation_format.bits
+
+    # −48 to 45; 48² + 7 = 2311; ±2 · 31 = ±62.
+    assert bits({"channels": 3, "in_bits": 5, "epsilon": 7}) == (7, 12, 7)
+    # −8 to 4; 8² + 64 = 2^7; ±3 · 3 = ±9.
+    assert bits({"channels": 4, "in_bits": 2, "epsilon": 64}) == (4, 8, 5)
+    # −64 to 60, which a power of two channels leave in 7 bits.
+    assert bits({"channels": 4, "in_bits": 5, "epsilon": 1})[0] == 7
+
+
+@pytest.mark.parametrize(
+    ("channels", "bits"),
+    [(14, 6), (15, 7)],  # floor(√14 · 8) + 2 = 31, floor(√15 · 8) + 2 = 32
+)
+def test_normal_format_worked_by_hand(channels: int, bits: int) -> None:
+    assert unit(channels=channels, norm_frac_bits=3).normal_format == Integer(bits=bits, signed=True)
+
+
 def test_overflow_raises_before_the_kernel() -> None:
     """|t| < √65536 · 2^16, times 2^17 is 2^41: even an offset of 62 bits fits int64, so only ranges can fail."""
     spec = unit(offset_format=Integer(bits=62, signed=True))
