@@ -52,6 +52,50 @@ def test_sums_in_another_place_are_found_out() -> None:
         assert not products_torch._in_place(turned, np.dtype(np.uint8), shape)
 
 
+def test_two_rows_in_each_others_place_are_found_out() -> None:
+    def swapped(a: Any, w: Any, out: Any) -> None:
+        INT8.multiply(a[[0, 2, 1, 3]].copy(), w, out)
+
+    assert not products_torch._in_place(swapped, np.dtype(np.uint8), (4, 3, 6))
+
+
+def test_one_wrong_sum_at_the_ends_is_found_out() -> None:
+    def wrong(a: Any, w: Any, out: Any) -> None:
+        INT8.multiply(a, w, out)
+        out[3, 2] += 1
+
+    assert not products_torch._at_the_ends(wrong, np.dtype(np.int8), (4, 3, 6))
+
+
+def test_nothing_is_in_its_place() -> None:
+    for shape in ((0, 3, 2), (3, 0, 2)):
+        assert products_torch._in_place(lambda a, w, out: None, np.dtype(np.int8), shape) is True
+
+
+def test_bounds_of_the_engines() -> None:
+    """int8 sums in int32; float32 holds integers to 2^24. A depth of 1 has no order of axes to tell torch."""
+    assert (INT8.limit, INT8.splits) == (2**31 - 1, True)
+    assert (FLOAT32.limit, FLOAT32.splits) == (2**24, False)
+    assert not INT8.exact(np.dtype(np.uint8), (4, 3, 1))
+    assert INT8.exact(np.dtype(np.uint8), (4, 3, 2)) is products_torch._at_the_ends(
+        INT8.multiply, np.dtype(np.uint8), (4, 3, 2)
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_one_thread_inside_and_as_many_as_before_outside(threads: int) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with products_torch.one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_an_engine_without_instructions_for_it_is_left_out() -> None:
     def slow(a: Any, w: Any, out: Any) -> None:
         for _ in range(20000):

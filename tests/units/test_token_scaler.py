@@ -234,6 +234,11 @@ def test_a_total_beyond_32_bits_is_refused_not_wrapped(acc: int, multiplier: int
     assert not -(1 << 31) <= total < 1 << 31
     with pytest.raises(InvariantError, match=rf"token_scaler total spans \[{total}, {total}\], outside s32"):
         spec.compute(**beyond, kind=np.int32)
+    # Beside one that is 0, so that the ends of the operand lie on one side of 0.
+    wider = {name: np.repeat(beyond[name], 2, axis=-1) for name in ("acc", "outlier", "column_sum")}
+    wider["acc"][0, 1] = wider["column_sum"][1] = 0
+    with pytest.raises(InvariantError, match=r"token_scaler total spans .*, outside s32"):
+        spec.compute(**beyond | wider, kind=np.int32)
 
 
 def test_a_total_outside_the_result_raises() -> None:
