@@ -73,13 +73,24 @@ def test_nothing_is_in_its_place() -> None:
 
 
 def test_bounds_of_the_engines() -> None:
-    """int8 sums in int32; float32 holds integers to 2^24. A depth of 1 has no order of axes to tell torch."""
+    """int8 sums in int32; float32 holds integers to 2^24."""
     assert (INT8.limit, INT8.splits) == (2**31 - 1, True)
     assert (FLOAT32.limit, FLOAT32.splits) == (2**24, False)
-    assert not INT8.exact(np.dtype(np.uint8), (4, 3, 1))
-    assert INT8.exact(np.dtype(np.uint8), (4, 3, 2)) is products_torch._at_the_ends(
-        INT8.multiply, np.dtype(np.uint8), (4, 3, 2)
-    )
+
+
+@pytest.mark.usefixtures("unchosen")
+@pytest.mark.parametrize(
+    ("depth", "at_the_ends", "in_place"),
+    [(1, True, True), (2, True, True), (2, False, True), (2, True, False)],
+)
+def test_an_int8_product_must_pass_every_trial(
+    monkeypatch: pytest.MonkeyPatch, depth: int, at_the_ends: bool, in_place: bool
+) -> None:
+    """A depth of 1 has no order of axes to tell torch, whatever the trials would give."""
+    monkeypatch.setattr(products_torch, "_at_the_ends", lambda *_: at_the_ends)
+    monkeypatch.setattr(products_torch, "_in_place", lambda *_: in_place)
+    exact = engines()[0].exact(np.dtype(np.uint8), (4, 3, depth))
+    assert exact is (depth > 1 and at_the_ends and in_place)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
