@@ -173,6 +173,8 @@ def test_formats_worked_by_hand() -> None:
     assert bits({"channels": 3, "in_bits": 5, "epsilon": 7}) == (7, 12, 7)
     # −8 to 4; 8² + 64 = 2^7; ±3 · 3 = ±9.
     assert bits({"channels": 4, "in_bits": 2, "epsilon": 64}) == (4, 8, 5)
+    # −6 to 3, of which the lower end alone has 4 bits.
+    assert bits({"channels": 3, "in_bits": 2, "epsilon": 1})[0] == 4
     # −64 to 60, which a power of two channels leave in 7 bits.
     assert bits({"channels": 4, "in_bits": 5, "epsilon": 1})[0] == 7
 
