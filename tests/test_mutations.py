@@ -1,7 +1,7 @@
 """Planted faults: one small change in the reference, or in the program that only the simulator gets, must be seen.
 
 Equality of two implementations means something only if it can fail. Faults in the simulator's kernels are in
-tests/units, faults in the RTL in tests/test_rtl_mutations.py.
+tests/units, faults in the RTL in tests/test_rtl_mutations.py and tests/test_rtl_mutations_handshakes.py.
 """
 
 import inspect
