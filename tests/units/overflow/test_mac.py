@@ -158,7 +158,7 @@ FAULTS = {
     "one term short": ("_saturated_products", "range(depth)", "range(depth - 1)"),
     "no bias": ("_saturated_products", "total[:] = start", "total[:] = 0"),
     "bias not counted": ("_saturated_products", "changed[:] = spilt", "changed[:] = 0"),
-    "backwards": ("_saturated_products", "w[group % w.shape[0], k], a[group, m, k]",
+    "backwards": ("_saturated_products", "w[group, k], a[group, m, k]",
                   "w[group % w.shape[0], depth - 1 - k], a[group, m, depth - 1 - k]"),
     "no saturation": ("_take", "min(max(exact, low), high)", "exact"),
     "above only": ("_take", "max(exact, low)", "exact"),
