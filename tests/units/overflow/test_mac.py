@@ -159,7 +159,7 @@ FAULTS = {
     "no bias": ("_saturated_products", "total[:] = start", "total[:] = 0"),
     "bias not counted": ("_saturated_products", "changed[:] = spilt", "changed[:] = 0"),
     "backwards": ("_saturated_products", "w[group, k], a[group, m, k]",
-                  "w[group % w.shape[0], depth - 1 - k], a[group, m, depth - 1 - k]"),
+                  "w[group, depth - 1 - k], a[group, m, depth - 1 - k]"),
     "no saturation": ("_take", "min(max(exact, low), high)", "exact"),
     "above only": ("_take", "max(exact, low)", "exact"),
     "lower limit off by one": ("_take", "max(exact, low)", "max(exact, low + 1)"),
