@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -204,3 +205,13 @@ class Loop(StreamUnit):
 def test_a_combinational_loop_is_refused() -> None:
     with pytest.raises(Exception, match="Combinational cycle detected"):
         verilog(Loop(ADDER), "loop")
+
+
+def test_a_program_of_another_environment_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would run, and nothing would say its version."""
+    other = tmp_path / "yowasp-nextpnr-nowhere"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert shutil.which(other.name) == str(other)
+    assert tools.program(other.name) is None

@@ -95,7 +95,14 @@ def package_version(package: str) -> str:
 
 
 def program(package: str) -> str | None:
-    """Path of the program that a package of the same name installs beside this Python or on PATH, else None."""
+    """Path of the program that an installed package of the same name has, beside this Python or on PATH, else None.
+
+    One of another environment does not count: nothing would say its version.
+    """
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
     beside = Path(sys.executable).with_name(package)
     return str(beside) if beside.exists() else shutil.which(package)
 
