@@ -59,7 +59,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "sim/log_domain_spec.py": ("tests/test_log_domain_spec.py",),
     "sim/matrix.py": ("tests/test_schedule.py",),
     "sim/movement.py": ("tests/test_movement.py",),
-    "sim/network.py": ("tests/test_network.py",),
+    "sim/network.py": ("tests/test_network.py", "tests/test_tensor_types.py"),
     "sim/outliers.py": (UNIT.format("outlier_list"), UNIT.format("token_encoder")),
     "sim/products.py": ("tests/test_products.py", "tests/test_products_torch.py", UNIT.format("mac")),
     "sim/products_torch.py": ("tests/test_products_torch.py", "tests/test_products.py"),

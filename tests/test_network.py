@@ -16,7 +16,7 @@ from golden.program import Operation, Parameter, Program, Tensor
 from golden.softmax_tables import softmax_tables
 from sim.checks import check_range
 from sim.movement import move
-from sim.network import Executor, _kind, run
+from sim.network import Executor, run
 from sim.registry import unit_of
 from sim.unit import Codes
 
@@ -393,20 +393,3 @@ def test_one_flipped_bit_of_a_constant_is_seen(
     codes.reshape(-1)[0] ^= 1 << bit
     flipped = replace(program, constants={**program.constants, constant: codes})
     assert not np.array_equal(run(flipped, images).logits, run(program, images).logits)
-
-
-@pytest.mark.parametrize(
-    ("bits", "signed", "kind"),
-    [
-        (8, True, np.int16),
-        (16, True, np.int16),
-        (15, False, np.int16),
-        (16, False, np.int32),
-        (17, True, np.int32),
-        (32, True, np.int32),
-        (32, False, np.int64),
-        (33, True, np.int64),
-    ],
-)
-def test_the_narrowest_type_that_holds_a_format(bits: int, signed: bool, kind: Any) -> None:
-    assert _kind(Integer(bits=bits, signed=signed)) is kind

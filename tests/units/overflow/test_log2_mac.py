@@ -1,6 +1,5 @@
 """log2_mac, accumulators that are too narrow: refused, wrapped and saturated, even, odd and joined sums."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sim.accumulation import settled
 from sim.units import log2_mac
 from sim.units.log2_mac import Log2Mac
 from tests.units.log2_mac_sample import random_operands, unit
+from tests.units.overflow_faults import one_bit_less, one_bit_more, unlimited
 
 
 def test_overflow_raises() -> None:
@@ -184,18 +184,6 @@ def test_planted_faults_in_saturation_are_seen(accumulate: Any, mutate: Any, fau
     if kernel != "_saturated_shifts":  # which then calls the changed one
         mutate(accumulation, "_saturated_shifts", "range(depth)", "range(depth)")
     assert (spec.compute(a=a, w=w).tolist(), spec.overflows(a=a, w=w)) != expected
-
-
-def unlimited(sums: Any, format: Integer, overflow: str) -> Any:
-    return sums
-
-
-def one_bit_more(sums: Any, format: Integer, overflow: str) -> Any:
-    return settled(sums, replace(format, bits=format.bits + 1), overflow)
-
-
-def one_bit_less(sums: Any, format: Integer, overflow: str) -> Any:
-    return settled(sums, replace(format, bits=format.bits - 1), overflow)
 
 
 def other_mode(sums: Any, format: Integer, overflow: str) -> Any:

@@ -1,6 +1,5 @@
 """mac, accumulators that are too narrow: refused, wrapped and saturated, each as the definition in Python integers."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sim.accumulation import settled
 from sim.units import mac
 from sim.units.mac import Mac
 from tests.units.mac_sample import FORMATS, random_operands, unit
+from tests.units.overflow_faults import one_bit_less, one_bit_more, unlimited
 
 
 def test_accumulator_overflow_raises() -> None:
@@ -192,18 +192,6 @@ def test_planted_faults_in_saturation_are_seen(accumulate: Any, mutate: Any, fau
     except InvariantError:
         found = None
     assert found != expected
-
-
-def unlimited(bias: Any, format: Integer, overflow: str) -> Any:
-    return bias
-
-
-def one_bit_more(sums: Any, format: Integer, overflow: str) -> Any:
-    return settled(sums, replace(format, bits=format.bits + 1), overflow)
-
-
-def one_bit_less(sums: Any, format: Integer, overflow: str) -> Any:
-    return settled(sums, replace(format, bits=format.bits - 1), overflow)
 
 
 @pytest.mark.parametrize("overflow", ["wrap", "saturate"])
